@@ -1,0 +1,3 @@
+//! The inner door's binary.
+
+fn main() {}

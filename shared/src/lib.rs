@@ -1,0 +1,2 @@
+//! Gateward's book of rules.
+#![no_std]
