@@ -1,0 +1,235 @@
+//! What an authorization request must say (RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2, RFC 9207). Both doors read it here. It may not
+//! redirect before client and redirect URI are known to be right (RFC 9700 §4.11).
+
+use alloc::{
+    format,
+    string::{String, ToString as _},
+};
+
+use crate::{
+    form::{self, Parameters},
+    oauth_error::OAuthError,
+    pkce::{CodeChallenge, S256},
+    policy::{Client, Policy},
+    redirect_uri,
+    scope::Scopes,
+};
+
+/// Parameters that must not come twice.
+const PARAMETERS: [&str; 9] = [
+    "response_type",
+    "client_id",
+    "redirect_uri",
+    "scope",
+    "state",
+    "code_challenge",
+    "code_challenge_method",
+    "resource",
+    "nonce",
+];
+
+/// The longest `state` that is carried, in bytes.
+const MAX_STATE_BYTES: usize = 2048;
+
+/// A request that may go on to the person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizationRequest {
+    /// The client.
+    pub client_id: String,
+    /// Where the answer goes; as requested, so that a loopback port is kept.
+    pub redirect_uri: String,
+    /// Whether `redirect_uri` was in the request.
+    pub redirect_uri_was_sent: bool,
+    /// Scopes: what was asked for, or all the client may have.
+    pub scopes: Scopes,
+    /// `state`, to be returned unchanged.
+    pub state: Option<String>,
+    /// The challenge; its method is S256.
+    pub code_challenge: CodeChallenge,
+    /// The audience of the access token.
+    pub audience: String,
+}
+
+/// Why a request ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthorizationFault {
+    /// Nobody can be trusted to be told: the person sees a page.
+    Page(&'static str),
+    /// The client is told, at its own redirect URI.
+    Redirect(ErrorRedirect),
+}
+
+/// An error that goes back to the client (RFC 6749 §4.1.2.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorRedirect {
+    /// The registered URI.
+    pub redirect_uri: String,
+    /// The code.
+    pub error: OAuthError,
+    /// What is wrong and what to do.
+    pub description: &'static str,
+    /// The request's `state`.
+    pub state: Option<String>,
+}
+
+impl ErrorRedirect {
+    /// The `Location`, with `iss` (RFC 9207 §2).
+    pub fn location(&self, issuer: &str) -> String {
+        let mut parameters =
+            alloc::vec![("error", self.error.code()), ("error_description", self.description)];
+        if let Some(state) = &self.state {
+            parameters.push(("state", state));
+        }
+        parameters.push(("iss", issuer));
+        location(&self.redirect_uri, &parameters)
+    }
+}
+
+/// `redirect_uri` with `parameters` appended to its query.
+pub fn location(redirect_uri: &str, parameters: &[(&str, &str)]) -> String {
+    let mut location = redirect_uri.to_string();
+    for (name, value) in parameters {
+        location.push(if location.contains('?') { '&' } else { '?' });
+        location.push_str(name);
+        location.push('=');
+        form::encode_into(&mut location, value);
+    }
+    location
+}
+
+impl AuthorizationRequest {
+    /// Reads a request by the policy's rules.
+    pub fn read(policy: &Policy, parameters: &Parameters) -> Result<Self, AuthorizationFault> {
+        let (client_id, client, redirect_uri) =
+            read_client(policy, parameters).map_err(AuthorizationFault::Page)?;
+        let state = parameters.get("state");
+        let refuse = |error, description| {
+            AuthorizationFault::Redirect(ErrorRedirect {
+                redirect_uri: redirect_uri.into(),
+                error,
+                description,
+                state: state.filter(|state| state.len() <= MAX_STATE_BYTES).map(Into::into),
+            })
+        };
+        if parameters.first_repeated(&PARAMETERS).is_some() {
+            return Err(refuse(OAuthError::InvalidRequest, "A parameter was sent more than once."));
+        }
+        if state.is_some_and(|state| state.len() > MAX_STATE_BYTES) {
+            return Err(refuse(OAuthError::InvalidRequest, "state is longer than 2048 bytes."));
+        }
+        match parameters.get("response_type") {
+            Some("code") => {}
+            Some(_) => {
+                return Err(refuse(OAuthError::UnsupportedResponseType, "response_type must be code."));
+            }
+            None => {
+                return Err(refuse(
+                    OAuthError::InvalidRequest,
+                    "response_type is missing: send response_type=code.",
+                ));
+            }
+        }
+        let Some(challenge) = parameters.get("code_challenge") else {
+            return Err(refuse(
+                OAuthError::InvalidRequest,
+                "code_challenge is missing: PKCE with S256 is required.",
+            ));
+        };
+        match parameters.get("code_challenge_method") {
+            Some(S256) => {}
+            Some("plain") => {
+                return Err(refuse(
+                    OAuthError::InvalidRequest,
+                    "code_challenge_method plain is not accepted: use S256.",
+                ));
+            }
+            Some(_) => {
+                return Err(refuse(
+                    OAuthError::InvalidRequest,
+                    "code_challenge_method is unknown: use S256.",
+                ));
+            }
+            None => {
+                return Err(refuse(
+                    OAuthError::InvalidRequest,
+                    "code_challenge_method is missing, which means plain: send S256.",
+                ));
+            }
+        }
+        let Some(code_challenge) = CodeChallenge::parse(challenge) else {
+            return Err(refuse(
+                OAuthError::InvalidRequest,
+                "code_challenge is not the base64url of a SHA-256: 43 characters, no padding.",
+            ));
+        };
+        let scopes = match parameters.get("scope").map(Scopes::parse) {
+            None => client.scopes.clone(),
+            Some(Some(scopes)) if client.scopes.contains_all(&scopes) => scopes,
+            Some(_) => {
+                return Err(refuse(
+                    OAuthError::InvalidScope,
+                    "scope is malformed or more than this client may ask for.",
+                ));
+            }
+        };
+        let audience = match parameters.get("resource") {
+            None => audience_of(&policy.issuer, &client.project),
+            Some(resource) => read_resource(policy, client, resource).ok_or_else(|| {
+                refuse(OAuthError::InvalidTarget, "resource is not a project or service of this client.")
+            })?,
+        };
+        Ok(Self {
+            client_id: client_id.into(),
+            redirect_uri: redirect_uri.into(),
+            redirect_uri_was_sent: parameters.get("redirect_uri").is_some(),
+            scopes,
+            state: state.map(Into::into),
+            code_challenge,
+            audience,
+        })
+    }
+}
+
+/// The audience of a project's tokens.
+pub fn audience_of(issuer: &str, project: &str) -> String {
+    format!("{issuer}/{project}")
+}
+
+/// Client and redirect URI, or what the person is told.
+fn read_client<'a>(
+    policy: &'a Policy,
+    parameters: &'a Parameters,
+) -> Result<(&'a str, &'a Client, &'a str), &'static str> {
+    if parameters.first_repeated(&["client_id", "redirect_uri"]).is_some() {
+        return Err("The application sent client_id or redirect_uri more than once.");
+    }
+    let client_id =
+        parameters.get("client_id").ok_or("The application did not say who it is: client_id is missing.")?;
+    let client = policy
+        .clients
+        .get(client_id)
+        .ok_or("The application is not registered here, or has been disabled.")?;
+    let redirect_uri = match (parameters.get("redirect_uri"), client.redirect_uris.as_slice()) {
+        (Some(requested), registered) => {
+            if !registered.iter().any(|registered| redirect_uri::matches(registered, requested)) {
+                return Err(
+                    "The address that the application wants you to return to is not registered for it.",
+                );
+            }
+            requested
+        }
+        (None, [only]) => only,
+        (None, _) => return Err("The application did not say where to return to: redirect_uri is missing."),
+    };
+    Ok((client_id, client, redirect_uri))
+}
+
+/// The audience that `resource` names: the client's own project, or one service of it.
+fn read_resource(policy: &Policy, client: &Client, resource: &str) -> Option<String> {
+    let project = audience_of(&policy.issuer, &client.project);
+    if resource == project {
+        return Some(project);
+    }
+    let service = resource.strip_prefix(&project)?.strip_prefix('/')?;
+    policy.projects.get(&client.project)?.services.contains_key(service).then(|| resource.into())
+}

@@ -1,0 +1,85 @@
+//! Which endpoint a canonical path names. It may not look at anything else of a request.
+
+use crate::path::CanonicalPath;
+
+/// The edge's endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/ping`.
+    Ping,
+    /// `/metrics`.
+    Metrics,
+    /// `/.well-known/oauth-authorization-server` (RFC 8414 §3).
+    ServerMetadata,
+    /// `/.well-known/jwks.json`.
+    JwkSet,
+    /// `/oauth/authorize`.
+    Authorize,
+    /// `/oauth/token`.
+    Token,
+    /// `/oauth/revoke`.
+    Revoke,
+    /// A page or asset of the origin.
+    Page,
+    /// `/{project}/{service}/*`.
+    Project,
+    /// A path of the gateway's own that leads nowhere.
+    Nothing,
+}
+
+/// First segments that no project may have as its slug.
+const RESERVED: [&str; 15] = [
+    "",
+    ".well-known",
+    "account",
+    "api",
+    "assets",
+    "console",
+    "consent",
+    "docs",
+    "favicon.ico",
+    "internal",
+    "metrics",
+    "oauth",
+    "ping",
+    "sign-in",
+    "sign-out",
+];
+
+/// Whether a first segment belongs to the gateway, so that no project can take it; `v1` and its successors too.
+pub fn is_gateway_path(first_segment: &str) -> bool {
+    let is_version = first_segment
+        .strip_prefix('v')
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
+    is_version || RESERVED.contains(&first_segment)
+}
+
+impl Endpoint {
+    /// The endpoint of a path.
+    pub fn of(path: &CanonicalPath) -> Self {
+        let segments = (path.segment(0).unwrap_or_default(), path.segment(1), path.segment(2));
+        match segments {
+            ("ping", None, _) => Self::Ping,
+            ("metrics", None, _) => Self::Metrics,
+            (".well-known", Some("oauth-authorization-server"), None) => Self::ServerMetadata,
+            (".well-known", Some("jwks.json"), None) => Self::JwkSet,
+            ("oauth", Some("authorize"), None) => Self::Authorize,
+            ("oauth", Some("token"), None) => Self::Token,
+            ("oauth", Some("revoke"), None) => Self::Revoke,
+            ("" | "account" | "consent" | "sign-out", None, _) | ("sign-in", _, None) => Self::Page,
+            ("assets", Some(_), None) => Self::Page,
+            ("docs", Some("errors"), Some(_)) => Self::Page,
+            (first, _, _) if is_gateway_path(first) => Self::Nothing,
+            _ => Self::Project,
+        }
+    }
+
+    /// Whether this request presents a secret that could be guessed.
+    pub const fn takes_credentials(self, method: &str) -> bool {
+        match self {
+            Self::Token | Self::Revoke => true,
+            Self::Page => matches!(method.as_bytes(), b"POST"),
+            _ => false,
+        }
+    }
+}

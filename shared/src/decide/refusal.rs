@@ -1,0 +1,273 @@
+//! How a refusal looks: as a problem, as an OAuth error, or as a page for a person. It may not repeat what the caller sent
+//! except by escaping it, and carries no secret.
+
+use alloc::{
+    format,
+    string::{String, ToString as _},
+    vec::Vec,
+};
+
+use serde_json::json;
+
+use crate::{
+    gcra::{Outcome, Quota},
+    jwt::TokenFault,
+    oauth_error::OAuthError,
+    problem::ProblemType,
+    scope::Scopes,
+};
+
+/// A request that ends here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// How it is said.
+    pub form: RefusalForm,
+    /// `WWW-Authenticate`.
+    pub challenge: Option<String>,
+    /// `Allow`.
+    pub allow: Option<&'static str>,
+    /// `Retry-After`, in seconds.
+    pub retry_after: Option<u64>,
+    /// The quota that was exceeded.
+    pub quota: Option<QuotaReport>,
+}
+
+/// How a refusal is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefusalForm {
+    /// `application/problem+json`.
+    Problem(ProblemType, String),
+    /// OAuth's JSON (RFC 6749 §5.2).
+    OAuth(OAuthError, &'static str),
+    /// A page: the person at the browser is the only one who can be told.
+    Page(&'static str),
+}
+
+/// A quota and what became of it (draft-ietf-httpapi-ratelimit-headers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaReport {
+    /// The quota's name.
+    pub name: &'static str,
+    /// The quota.
+    pub quota: Quota,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+/// A response, ready to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: String,
+}
+
+impl Refusal {
+    /// A problem.
+    pub fn problem(kind: ProblemType, detail: impl Into<String>) -> Self {
+        Self {
+            form: RefusalForm::Problem(kind, detail.into()),
+            challenge: None,
+            allow: None,
+            retry_after: None,
+            quota: None,
+        }
+    }
+
+    /// An OAuth error.
+    pub const fn oauth(error: OAuthError, description: &'static str) -> Self {
+        Self {
+            form: RefusalForm::OAuth(error, description),
+            challenge: None,
+            allow: None,
+            retry_after: None,
+            quota: None,
+        }
+    }
+
+    /// A page.
+    pub const fn page(text: &'static str) -> Self {
+        Self { form: RefusalForm::Page(text), challenge: None, allow: None, retry_after: None, quota: None }
+    }
+
+    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("Allowed here: {allow}.");
+        Self { allow: Some(allow), ..Self::problem(ProblemType::MethodNotAllowed, detail) }
+    }
+
+    pub(super) fn rate_limited(report: QuotaReport) -> Self {
+        let seconds = report.outcome.retry_after_seconds;
+        let detail = format!(
+            "The limit \"{}\" allows {} requests in {} s. Try again in {seconds} s.",
+            report.name, report.quota.requests, report.quota.window_seconds
+        );
+        Self {
+            retry_after: Some(seconds),
+            quota: Some(report),
+            ..Self::problem(ProblemType::RateLimited, detail)
+        }
+    }
+
+    /// No credential came: a challenge without an error code (RFC 6750 §3).
+    pub(super) fn credential_missing() -> Self {
+        let detail = "Send an access token or service token as \"Authorization: Bearer …\".";
+        Self {
+            challenge: Some("Bearer realm=\"gateward\"".into()),
+            ..Self::problem(ProblemType::CredentialMissing, detail)
+        }
+    }
+
+    /// The token is refused (RFC 6750 §3.1 `invalid_token`).
+    pub(super) fn token(fault: TokenFault) -> Self {
+        let (kind, detail) = match fault {
+            TokenFault::TooLong => (ProblemType::TokenMalformed, "The token is longer than 8192 bytes."),
+            TokenFault::Malformed => {
+                (ProblemType::TokenMalformed, "The token is not three base64url parts of unambiguous JSON.")
+            }
+            TokenFault::ForbiddenHeader => (
+                ProblemType::TokenMalformed,
+                "The token's header brings a key, a certificate or an extension; none is accepted.",
+            ),
+            TokenFault::MissingClaim => {
+                (ProblemType::TokenMalformed, "The token lacks a claim, or a claim has the wrong form.")
+            }
+            TokenFault::WrongAlgorithm => {
+                (ProblemType::TokenSignature, "The token's algorithm is not its key's.")
+            }
+            TokenFault::BadSignature => (
+                ProblemType::TokenSignature,
+                "The token's signature does not verify with the key that it names.",
+            ),
+            TokenFault::WrongType => {
+                (ProblemType::TokenWrongType, "The token is not an access token or service token.")
+            }
+            TokenFault::UnknownKey => {
+                (ProblemType::TokenUnknownKey, "No key of that kid is in use. Get a new token.")
+            }
+            TokenFault::Expired => {
+                (ProblemType::TokenExpired, "The token has expired. Refresh it or get a new one.")
+            }
+            TokenFault::NotYetValid => (
+                ProblemType::TokenNotYetValid,
+                "The token's nbf or iat lies in the future. Check the issuer's clock.",
+            ),
+            TokenFault::WrongIssuer => {
+                (ProblemType::TokenWrongIssuer, "The token's iss is not this gateway.")
+            }
+            TokenFault::WrongAudience => {
+                (ProblemType::TokenWrongAudience, "The token's aud does not name this project or service.")
+            }
+        };
+        Self::invalid_token(kind, detail)
+    }
+
+    pub(super) fn invalid_token(kind: ProblemType, detail: &'static str) -> Self {
+        let challenge = format!(
+            "Bearer realm=\"gateward\", error=\"invalid_token\", error_description=\"{}\"",
+            kind.title()
+        );
+        Self { challenge: Some(challenge), ..Self::problem(kind, detail) }
+    }
+
+    /// A scope is missing (RFC 6750 §3.1 `insufficient_scope`).
+    pub(super) fn insufficient_scope(required: &Scopes, missing: &Scopes) -> Self {
+        let challenge =
+            format!("Bearer realm=\"gateward\", error=\"insufficient_scope\", scope=\"{required}\"");
+        let detail = format!("The token lacks: {missing}.");
+        Self { challenge: Some(challenge), ..Self::problem(ProblemType::InsufficientScope, detail) }
+    }
+
+    /// The client is not known or did not prove itself; challenged when it tried by header (RFC 6749 §5.2).
+    pub fn invalid_client(by_header: bool, description: &'static str) -> Self {
+        let challenge = by_header.then(|| "Basic realm=\"gateward\"".to_string());
+        Self { challenge, ..Self::oauth(OAuthError::InvalidClient, description) }
+    }
+
+    /// The status.
+    pub const fn status(&self) -> u16 {
+        match &self.form {
+            RefusalForm::Problem(kind, _) => kind.status(),
+            RefusalForm::OAuth(error, _) => error.status(),
+            RefusalForm::Page(_) => 400,
+        }
+    }
+
+    /// A short, stable text: the kind and the status.
+    pub fn summary(&self) -> String {
+        let kind = match &self.form {
+            RefusalForm::Problem(kind, _) => kind.slug(),
+            RefusalForm::OAuth(error, _) => error.code(),
+            RefusalForm::Page(_) => "page",
+        };
+        format!("refuse {} {kind}", self.status())
+    }
+
+    /// The response.
+    pub fn render(&self, issuer: &str, request_id: &str) -> Rendered {
+        let mut headers =
+            alloc::vec![("cache-control", "no-store".to_string()), ("x-request-id", request_id.to_string())];
+        if let Some(challenge) = &self.challenge {
+            headers.push(("www-authenticate", challenge.clone()));
+        }
+        if let Some(allow) = self.allow {
+            headers.push(("allow", allow.into()));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.push(("retry-after", seconds.to_string()));
+        }
+        if let Some(report) = &self.quota {
+            let QuotaReport { name, quota, outcome } = report;
+            headers.push((
+                "ratelimit-policy",
+                format!("\"{name}\";q={};w={}", quota.requests, quota.window_seconds),
+            ));
+            headers.push((
+                "ratelimit",
+                format!("\"{name}\";r={};t={}", outcome.remaining, outcome.reset_seconds),
+            ));
+        }
+        let body = match &self.form {
+            RefusalForm::Problem(kind, detail) => {
+                headers.push(("content-type", "application/problem+json".into()));
+                kind.body(issuer, detail, request_id)
+            }
+            RefusalForm::OAuth(error, description) => {
+                headers.push(("content-type", "application/json".into()));
+                headers.push(("pragma", "no-cache".into()));
+                json!({ "error": error.code(), "error_description": description }).to_string()
+            }
+            RefusalForm::Page(text) => {
+                headers.push(("content-type", "text/html; charset=utf-8".into()));
+                headers.push(("content-security-policy", PAGE_POLICY.into()));
+                headers.push(("referrer-policy", "no-referrer".into()));
+                headers.push(("x-content-type-options", "nosniff".into()));
+                page(text, request_id)
+            }
+        };
+        Rendered { status: self.status(), headers, body }
+    }
+}
+
+/// No script, no style but our own sheet, no framing.
+const PAGE_POLICY: &str =
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A page that works when the origin does not: its style sheet is a nicety.
+fn page(text: &str, request_id: &str) -> String {
+    let mut shown_id = String::new();
+    for character in
+        request_id.chars().filter(|character| character.is_ascii_alphanumeric() || *character == '-')
+    {
+        shown_id.push(character);
+    }
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>This sign-in cannot go on · Gateward</title>\n\
+         <link rel=\"stylesheet\" href=\"/assets/gateward.css\">\n</head>\n<body>\n<main class=\"card\">\n<h1>This sign-in cannot go on</h1>\n\
+         <p>{text}</p>\n<p>Nothing was shared with the application. Go back to it and try again; if this page comes back, tell the people who run it.</p>\n\
+         <p class=\"muted\">Request {shown_id}</p>\n</main>\n</body>\n</html>\n"
+    )
+}

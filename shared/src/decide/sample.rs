@@ -1,0 +1,150 @@
+//! A small gateway made of fixed keys, for the corpus and for tests. It may not be reachable from a door.
+
+use alloc::{collections::BTreeMap, string::String};
+
+use super::Gate;
+use crate::{
+    code::CodeKey,
+    gcra::Quota,
+    jwt::{Algorithm, Jwk, KeyPhase, PolicyKey, SigningKey, TokenType, VerificationKey},
+    policy::{
+        ActivePolicy, Client, Credential, FreshnessBounds, Limits, Policy, PolicyFault, PolicyStatement,
+        Project, PublicRoute, Revocations, Service,
+    },
+    scope::Scopes,
+    time::UnixMillis,
+};
+
+/// The sample's issuer.
+pub const ISSUER: &str = "https://auth.test";
+/// The sample's clock.
+pub const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+/// The shared secret of the sample's HS256 service tokens.
+pub const SERVICE_SECRET: &[u8] = b"a shared secret of at least 32 bytes";
+
+/// The key that signs the sample's tokens.
+pub fn signing_key() -> SigningKey {
+    SigningKey::from_seed("k1", &[1; 32])
+}
+
+/// Another key: in the policy as `k0`, retired at [`NOW`].
+pub fn retired_key() -> SigningKey {
+    SigningKey::from_seed("k0", &[2; 32])
+}
+
+/// The key of the sample's codes.
+pub fn code_key() -> CodeKey {
+    CodeKey::new([9; 32])
+}
+
+/// The sample's policy: two projects of two workspaces, a public and a confidential client, one revocation of each kind.
+pub fn policy() -> Policy {
+    let key = |key: &SigningKey, phase, not_after| PolicyKey {
+        kid: key.kid().into(),
+        alg: Algorithm::EdDsa,
+        phase,
+        signs: alloc::vec![TokenType::Access, TokenType::Service],
+        not_after,
+        jwk: key.public_jwk(),
+    };
+    let es256 = PolicyKey {
+        kid: "p256".into(),
+        alg: Algorithm::Es256,
+        phase: KeyPhase::Active,
+        signs: alloc::vec![TokenType::Access],
+        not_after: None,
+        // RFC 7515 appendix A.3.
+        jwk: Jwk::Ec {
+            crv: "P-256".into(),
+            x: "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU".into(),
+            y: "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0".into(),
+        },
+    };
+    let client = |workspace: &str, project: &str, uris: &[&str], scopes: &[&str], confidential| Client {
+        workspace_id: workspace.into(),
+        project: project.into(),
+        redirect_uris: uris.iter().map(|uri| String::from(*uri)).collect(),
+        scopes: scopes.iter().copied().collect(),
+        confidential,
+    };
+    let service =
+        |upstream: &str, scopes: &[&str], credentials: &[Credential], public: &[(&str, &str)]| Service {
+            upstreams: alloc::vec![upstream.into()],
+            scopes: scopes.iter().copied().collect::<Scopes>(),
+            credentials: credentials.to_vec(),
+            public: public
+                .iter()
+                .map(|(method, path)| PublicRoute { method: (*method).into(), path: (*path).into() })
+                .collect(),
+        };
+    let notes = Project {
+        workspace_id: "w1".into(),
+        services: BTreeMap::from([(
+            "api".into(),
+            service(
+                "http://notes.internal",
+                &["notes:read"],
+                &[Credential::AccessToken, Credential::ServiceToken],
+                &[("GET", "/health"), ("GET", "/assets/*")],
+            ),
+        )]),
+    };
+    let captionacc = Project {
+        workspace_id: "w2".into(),
+        services: BTreeMap::from([(
+            "prefect".into(),
+            service("http://prefect.internal:4200", &[], &[Credential::ServiceToken], &[]),
+        )]),
+    };
+    let generous = Quota { requests: 1_000_000, window_seconds: 60 };
+    Policy {
+        issuer: ISSUER.into(),
+        keys: alloc::vec![
+            key(&signing_key(), KeyPhase::Active, None),
+            key(&retired_key(), KeyPhase::Retiring, Some(NOW.seconds())),
+            es256,
+        ],
+        clients: BTreeMap::from([
+            (
+                "app".into(),
+                client("w1", "notes", &["https://app.test/cb"], &["notes:read", "notes:write"], false),
+            ),
+            ("cli".into(), client("w1", "notes", &["http://127.0.0.1/callback"], &["notes:read"], false)),
+            (
+                "backend".into(),
+                client("w2", "captionacc", &["https://b.test/a", "https://b.test/b"], &["jobs"], true),
+            ),
+        ]),
+        projects: BTreeMap::from([("notes".into(), notes), ("captionacc".into(), captionacc)]),
+        limits: Limits { address: generous, credential: generous, client: generous },
+        revocations: Revocations {
+            tokens: BTreeMap::from([("revoked-jti".into(), NOW.seconds().saturating_add(600))]),
+            grants: BTreeMap::from([("revoked-grant".into(), NOW.seconds().saturating_add(600))]),
+            subjects: BTreeMap::from([("cut-off-subject".into(), NOW.seconds())]),
+            clients: BTreeMap::from([("cli".into(), NOW.seconds().saturating_sub(60))]),
+        },
+        freshness: FreshnessBounds::default(),
+    }
+}
+
+/// The sample's doors: what [`Gate`] borrows.
+#[derive(Debug)]
+pub struct Sample {
+    active: ActivePolicy,
+    code_key: CodeKey,
+    service_secret: Option<VerificationKey>,
+}
+
+impl Sample {
+    /// The sample with this policy.
+    pub fn new(policy: Policy) -> Result<Self, PolicyFault> {
+        let statement = PolicyStatement::new(ISSUER, 1, NOW, b"");
+        let active = ActivePolicy::from_parts(policy, statement)?;
+        Ok(Self { active, code_key: code_key(), service_secret: VerificationKey::hs256(SERVICE_SECRET) })
+    }
+
+    /// The gate.
+    pub fn gate(&self) -> Gate<'_> {
+        Gate { active: &self.active, code_key: &self.code_key, service_secret: self.service_secret.as_ref() }
+    }
+}

@@ -1,0 +1,116 @@
+//! How old a policy may be. It may not fetch: it says what the shell must do before it decides.
+//!
+//! Age counts from when the policy was made. Young: serve. Older than `soft_seconds`: serve while this request refreshes in
+//! the background. Older than `stale_seconds`: refresh first, so that a revocation bites within the published bound even
+//! after a quiet hour; while the origin cannot be reached, serve on. Older than `hard_seconds`: refuse.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::UnixMillis;
+
+/// After a failed refresh, how long other requests go on without trying again, in milliseconds.
+const RETRY_AFTER_MILLIS: u64 = 1_000;
+/// How long one refresh may take before another request starts its own, in milliseconds. A request may be killed in
+/// mid-flight, so that no flag may say for ever that somebody is refreshing.
+const ATTEMPT_MILLIS: u64 = 2_000;
+
+/// Ages, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreshnessBounds {
+    /// Up to this age nothing is fetched.
+    pub soft_seconds: u64,
+    /// From this age a request waits for its own refresh before it is decided.
+    pub stale_seconds: u64,
+    /// From this age nothing is decided by it.
+    pub hard_seconds: u64,
+}
+
+impl Default for FreshnessBounds {
+    fn default() -> Self {
+        Self { soft_seconds: 3, stale_seconds: 5, hard_seconds: 300 }
+    }
+}
+
+/// The last refresh that was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// When it began.
+    pub at: UnixMillis,
+    /// Whether it is known to have failed.
+    pub failed: bool,
+}
+
+/// What to do before deciding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Decide.
+    Serve,
+    /// Decide, and refresh beside it.
+    ServeAndRefresh,
+    /// Refresh, then decide: by the new policy, or by this one if the origin cannot be reached.
+    RefreshFirst,
+    /// Refresh, then decide: by the new policy or not at all.
+    Expired,
+}
+
+impl FreshnessBounds {
+    /// Judges a policy made at `made_at`; `last` is the isolate's last attempt to refresh.
+    pub fn judge(&self, made_at: UnixMillis, now: UnixMillis, last: Option<Attempt>) -> Freshness {
+        let age = now.since(made_at);
+        let exceeds = |seconds: u64| age >= seconds.saturating_mul(1000);
+        let somebody_tries =
+            last.is_some_and(|attempt| !attempt.failed && now.since(attempt.at) < ATTEMPT_MILLIS);
+        let failed_just_now =
+            last.is_some_and(|attempt| attempt.failed && now.since(attempt.at) < RETRY_AFTER_MILLIS);
+        if exceeds(self.hard_seconds) {
+            Freshness::Expired
+        } else if !exceeds(self.soft_seconds) || failed_just_now {
+            Freshness::Serve
+        } else if exceeds(self.stale_seconds) {
+            Freshness::RefreshFirst
+        } else if somebody_tries {
+            Freshness::Serve
+        } else {
+            Freshness::ServeAndRefresh
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_age_has_its_duty() {
+        let bounds = FreshnessBounds::default();
+        let made = UnixMillis(1_000_000);
+        let judge = |age: u64, last: Option<Attempt>| bounds.judge(made, made.plus_millis(age), last);
+        assert_eq!(judge(0, None), Freshness::Serve);
+        assert_eq!(judge(2_999, None), Freshness::Serve);
+        assert_eq!(judge(3_000, None), Freshness::ServeAndRefresh);
+        assert_eq!(judge(5_000, None), Freshness::RefreshFirst);
+        assert_eq!(judge(299_999, None), Freshness::RefreshFirst);
+        assert_eq!(judge(300_000, None), Freshness::Expired);
+        // A clock behind the origin's sees a policy of age 0, not a panic.
+        assert_eq!(bounds.judge(made, UnixMillis(0), None), Freshness::Serve);
+    }
+
+    #[test]
+    fn one_request_refreshes_and_an_outage_does_not_slow_the_others() {
+        let bounds = FreshnessBounds::default();
+        let made = UnixMillis(1_000_000);
+        let now = made.plus_millis(4_000);
+        let trying = Attempt { at: UnixMillis(now.0 - 100), failed: false };
+        assert_eq!(bounds.judge(made, now, Some(trying)), Freshness::Serve);
+        // Whoever was refreshing never came back: the next one takes over.
+        let lost = Attempt { at: UnixMillis(now.0 - 2_000), failed: false };
+        assert_eq!(bounds.judge(made, now, Some(lost)), Freshness::ServeAndRefresh);
+        let late = made.plus_millis(60_000);
+        let failed = Attempt { at: UnixMillis(late.0 - 500), failed: true };
+        assert_eq!(bounds.judge(made, late, Some(failed)), Freshness::Serve);
+        let failed_long_ago = Attempt { at: UnixMillis(late.0 - 1_000), failed: true };
+        assert_eq!(bounds.judge(made, late, Some(failed_long_ago)), Freshness::RefreshFirst);
+        // Past the hard limit nothing excuses.
+        assert_eq!(bounds.judge(made, made.plus_millis(300_000), Some(failed)), Freshness::Expired);
+    }
+}
