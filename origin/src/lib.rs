@@ -1,1 +1,11 @@
-//! The inner door.
+//! The inner door: the only writer. It owns Postgres, the events and the outbox, and everything that changes them.
+//!
+//! Each module is one capability with its domain types, its SQL and its tests. Nothing here reads a clock or draws randomness
+//! except [`clock`], and nothing reaches the database except through a [`database::Scope`].
+
+pub mod cli;
+pub mod clock;
+pub mod configuration;
+pub mod database;
+#[cfg(test)]
+pub(crate) mod test_database;

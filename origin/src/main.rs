@@ -1,3 +1,6 @@
-//! The inner door's binary.
+//! The inner door's binary. Everything it can do is in [`origin::cli`].
 
-fn main() {}
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    origin::cli::run().await
+}

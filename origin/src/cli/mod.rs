@@ -1,0 +1,49 @@
+//! The commands of `gateward`: one file each. They read arguments and configuration, call a capability and print; no rule lives
+//! here. Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration.
+
+mod check;
+mod failure;
+mod logging;
+mod migrate;
+mod output;
+mod secrets;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use self::failure::Failure;
+use crate::configuration::Source;
+
+/// Gateward, the auth gateway: the origin and its tools. Configuration comes from the environment.
+#[derive(Parser)]
+#[command(name = "gateward", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Migrate(migrate::Arguments),
+    Check(check::Arguments),
+    Secrets(secrets::Arguments),
+}
+
+/// Runs the command that the arguments name.
+pub async fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let source = Source::environment();
+    let result = match arguments.command {
+        Command::Migrate(arguments) => migrate::run(&arguments, &source).await,
+        Command::Check(arguments) => check::run(&arguments, &source),
+        Command::Secrets(arguments) => secrets::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("gateward: {failure}");
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What each subcommand needs, and `gateward check`, which asks for all of it.
+
+use std::time::Duration;
+
+use super::database_url::DatabaseUrl;
+use super::fault::Faults;
+use super::reader::{Reader, Source};
+use super::secret::{KeyBytes, SharedSecret};
+use super::value::{
+    self, EdgePublicKey, Issuer, Lifetimes, Listen, LogFormat, MailConfiguration, duration_within,
+    milliseconds_within,
+};
+
+const DATABASE: &str = "Set it to the origin's login: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE.";
+const FORWARDER: &str =
+    "Set it to the forwarder's login on the command database: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE.";
+const READ: &str = "Set it to the forwarder's login on the read database: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE. \
+                    Without it events would have nowhere to go.";
+const MIGRATION: &str =
+    "Set it to a login that may create roles and databases: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE.";
+const ISSUER: &str =
+    "Set it to the edge's public base URL, such as https://auth.example.com or http://127.0.0.1:8787.";
+const KEY: &str = "Set it to 32 random bytes in base64url; `gateward secrets` prints some.";
+const EDGES: &str =
+    "Set it to edge-1=PUBLIC_KEY, comma separated for several; `gateward secrets` prints a pair.";
+
+/// `gateward serve`.
+#[derive(Clone)]
+pub struct ServeConfiguration {
+    /// Where to listen.
+    pub listen: Listen,
+    /// `iss` of every token.
+    pub issuer: Issuer,
+    /// The origin's login on the command database.
+    pub database: DatabaseUrl,
+    /// Ed25519 seed that signs the policy.
+    pub policy_signing_key: KeyBytes,
+    /// The edges that may call.
+    pub edge_public_keys: Vec<EdgePublicKey>,
+    /// MAC key of authorization codes, shared with the edge.
+    pub code_mac_key: KeyBytes,
+    /// Seals private keys at rest.
+    pub key_encryption_key: KeyBytes,
+    /// Verifies HS256 service tokens of the seed's shape; without it there are none.
+    pub gateway_jwt_secret: Option<SharedSecret>,
+    /// How mail leaves.
+    pub mail: MailConfiguration,
+    /// How long things live.
+    pub lifetimes: Lifetimes,
+    /// How often the policy is compiled and confirmed.
+    pub policy_compile_interval: Duration,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+impl ServeConfiguration {
+    /// Reads it, or says everything that is wrong with it.
+    pub fn read(source: &Source) -> Result<Self, Faults> {
+        let mut reader = Reader::new(source);
+        let whole = Self::collect(&mut reader);
+        reader.finish(whole)
+    }
+
+    fn collect(reader: &mut Reader<'_>) -> Option<Self> {
+        let listen = Listen::read(reader);
+        let issuer = reader.required("ISSUER", ISSUER, Issuer::parse);
+        let database = reader.required("DATABASE_URL", DATABASE, DatabaseUrl::parse);
+        let policy_signing_key = reader.required("POLICY_SIGNING_KEY", KEY, value::key_bytes);
+        let edge_public_keys = reader.required("EDGE_PUBLIC_KEYS", EDGES, value::edge_public_keys);
+        let code_mac_key = reader.required("CODE_MAC_KEY", KEY, value::key_bytes);
+        let key_encryption_key = reader.required("KEY_ENCRYPTION_KEY", KEY, value::key_bytes);
+        let gateway_jwt_secret = reader.optional("GATEWAY_JWT_SECRET", value::shared_secret);
+        let mail = MailConfiguration::read(reader);
+        let lifetimes = Lifetimes::read(reader);
+        let policy_compile_interval =
+            reader.or("POLICY_COMPILE_INTERVAL", Duration::from_millis(500), |text| {
+                milliseconds_within(text, 50, 4_000)
+            });
+        let log_format = log_format(reader);
+        Some(Self {
+            listen,
+            issuer: issuer?,
+            database: database?,
+            policy_signing_key: policy_signing_key?,
+            edge_public_keys: edge_public_keys?,
+            code_mac_key: code_mac_key?,
+            key_encryption_key: key_encryption_key?,
+            gateway_jwt_secret,
+            mail: mail?,
+            lifetimes,
+            policy_compile_interval,
+            log_format,
+        })
+    }
+}
+
+/// `gateward forward`.
+#[derive(Clone)]
+pub struct ForwardConfiguration {
+    /// The forwarder's login on the command database.
+    pub command: DatabaseUrl,
+    /// The forwarder's login on the read database.
+    pub read: DatabaseUrl,
+    /// How long a lane is kept without a sign of life; what a crashed forwarder held is taken over after it.
+    pub lease: Duration,
+    /// How long to wait when there was nothing to do.
+    pub poll_interval: Duration,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+impl ForwardConfiguration {
+    /// Reads it, or says everything that is wrong with it.
+    pub fn read(source: &Source) -> Result<Self, Faults> {
+        let mut reader = Reader::new(source);
+        let whole = Self::collect(&mut reader);
+        reader.finish(whole)
+    }
+
+    fn collect(reader: &mut Reader<'_>) -> Option<Self> {
+        let command = reader.required("FORWARDER_DATABASE_URL", FORWARDER, DatabaseUrl::parse);
+        let read = reader.required("READ_DATABASE_URL", READ, DatabaseUrl::parse);
+        let lease =
+            reader.or("FORWARDER_LEASE", Duration::from_secs(30), |text| duration_within(text, 1, 600));
+        let poll_interval = reader.or("FORWARDER_POLL_INTERVAL", Duration::from_millis(150), |text| {
+            milliseconds_within(text, 10, 10_000)
+        });
+        let log_format = log_format(reader);
+        Some(Self { command: command?, read: read?, lease, poll_interval, log_format })
+    }
+}
+
+/// `gateward migrate`.
+#[derive(Clone)]
+pub struct MigrateConfiguration {
+    /// Administrator of the command database.
+    pub command: DatabaseUrl,
+    /// Administrator of the read database.
+    pub read: DatabaseUrl,
+    /// The login to create for `serve`.
+    pub serve_login: DatabaseUrl,
+    /// The login to create for `forward` on the command database.
+    pub forwarder_login: DatabaseUrl,
+    /// The login to create for `forward` on the read database.
+    pub read_login: DatabaseUrl,
+}
+
+impl MigrateConfiguration {
+    /// Reads it, or says everything that is wrong with it.
+    pub fn read(source: &Source) -> Result<Self, Faults> {
+        let mut reader = Reader::new(source);
+        let whole = Self::collect(&mut reader);
+        reader.finish(whole)
+    }
+
+    fn collect(reader: &mut Reader<'_>) -> Option<Self> {
+        let command = reader.required("MIGRATION_DATABASE_URL", MIGRATION, DatabaseUrl::parse);
+        let read = reader.required("READ_MIGRATION_DATABASE_URL", MIGRATION, DatabaseUrl::parse);
+        let serve_login = reader.required("DATABASE_URL", DATABASE, DatabaseUrl::parse);
+        let forwarder_login = reader.required("FORWARDER_DATABASE_URL", FORWARDER, DatabaseUrl::parse);
+        let read_login = reader.required("READ_DATABASE_URL", READ, DatabaseUrl::parse);
+        Some(Self {
+            command: command?,
+            read: read?,
+            serve_login: serve_login?,
+            forwarder_login: forwarder_login?,
+            read_login: read_login?,
+        })
+    }
+}
+
+/// `gateward apply`.
+#[derive(Clone)]
+pub struct ApplyConfiguration {
+    /// The origin's login on the command database.
+    pub database: DatabaseUrl,
+}
+
+impl ApplyConfiguration {
+    /// Reads it, or says everything that is wrong with it.
+    pub fn read(source: &Source) -> Result<Self, Faults> {
+        let mut reader = Reader::new(source);
+        let database = reader.required("DATABASE_URL", DATABASE, DatabaseUrl::parse);
+        reader.finish(database.map(|database| Self { database }))
+    }
+}
+
+/// `gateward outbox`: reads only.
+pub type StatisticsConfiguration = ApplyConfiguration;
+
+/// `gateward token`.
+#[derive(Clone)]
+pub struct TokenConfiguration {
+    /// `iss` of the tokens.
+    pub issuer: Issuer,
+    /// The origin's login on the command database.
+    pub database: DatabaseUrl,
+    /// Opens the signing key.
+    pub key_encryption_key: KeyBytes,
+}
+
+impl TokenConfiguration {
+    /// Reads it, or says everything that is wrong with it.
+    pub fn read(source: &Source) -> Result<Self, Faults> {
+        let mut reader = Reader::new(source);
+        let issuer = reader.required("ISSUER", ISSUER, Issuer::parse);
+        let database = reader.required("DATABASE_URL", DATABASE, DatabaseUrl::parse);
+        let key = reader.required("KEY_ENCRYPTION_KEY", KEY, value::key_bytes);
+        let whole = (|| Some(Self { issuer: issuer?, database: database?, key_encryption_key: key? }))();
+        reader.finish(whole)
+    }
+}
+
+/// `gateward sign-in-link`.
+#[derive(Clone)]
+pub struct SignInLinkConfiguration {
+    /// The base of the link.
+    pub issuer: Issuer,
+    /// The origin's login on the command database.
+    pub database: DatabaseUrl,
+    /// How long things live; the link lives as long as a one-time code.
+    pub lifetimes: Lifetimes,
+}
+
+impl SignInLinkConfiguration {
+    /// Reads it, or says everything that is wrong with it.
+    pub fn read(source: &Source) -> Result<Self, Faults> {
+        let mut reader = Reader::new(source);
+        let issuer = reader.required("ISSUER", ISSUER, Issuer::parse);
+        let database = reader.required("DATABASE_URL", DATABASE, DatabaseUrl::parse);
+        let lifetimes = Lifetimes::read(&mut reader);
+        let whole = (|| Some(Self { issuer: issuer?, database: database?, lifetimes }))();
+        reader.finish(whole)
+    }
+}
+
+/// Every fault of what `serve` and `forward` need, and of what `migrate` needs where its variables are set.
+pub fn check(source: &Source) -> Result<(), Faults> {
+    let mut reader = Reader::new(source);
+    let serve = ServeConfiguration::collect(&mut reader).is_some();
+    let forward = ForwardConfiguration::collect(&mut reader).is_some();
+    // Administrators' logins belong on the machine that migrates, so they may be absent elsewhere.
+    reader.optional("MIGRATION_DATABASE_URL", DatabaseUrl::parse);
+    reader.optional("READ_MIGRATION_DATABASE_URL", DatabaseUrl::parse);
+    let mut faults = match reader.finish((serve && forward).then_some(())) {
+        Ok(()) => return Ok(()),
+        Err(Faults(faults)) => faults,
+    };
+    faults.sort_by_key(|fault| fault.variable);
+    faults.dedup();
+    Err(Faults(faults))
+}
+
+fn log_format(reader: &mut Reader<'_>) -> LogFormat {
+    reader.or("LOG_FORMAT", LogFormat::Text, LogFormat::parse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_reported_at_once_with_why_and_how() {
+        let source = Source::of([
+            ("ISSUER", "http://auth.example.com"),
+            ("PORT", "seventy"),
+            ("CODE_MAC_KEY", "c2hvcnQ"),
+            ("GATEWAY_JWT_SECRET", "hunter2"),
+            ("ACCESS_TOKEN_TTL", "2d"),
+        ]);
+        let faults = check(&source).unwrap_err();
+        let variables: Vec<_> = faults.0.iter().map(|fault| fault.variable).collect();
+        assert_eq!(
+            variables,
+            [
+                "ACCESS_TOKEN_TTL",
+                "CODE_MAC_KEY",
+                "DATABASE_URL",
+                "EDGE_PUBLIC_KEYS",
+                "FORWARDER_DATABASE_URL",
+                "GATEWAY_JWT_SECRET",
+                "ISSUER",
+                "KEY_ENCRYPTION_KEY",
+                "MAIL_FROM",
+                "POLICY_SIGNING_KEY",
+                "PORT",
+                "READ_DATABASE_URL",
+                "SMTP_URL"
+            ]
+        );
+        let said = faults.to_string();
+        assert!(said.contains("ISSUER is http on a host that is not loopback"), "{said}");
+        assert!(said.contains("CODE_MAC_KEY has 5 bytes instead of 32"), "{said}");
+        assert!(!said.contains("hunter2") && !said.contains("c2hvcnQ"), "a value is repeated: {said}");
+        assert!(faults.0.iter().all(|fault| fault.fix.starts_with("Set it")), "{said}");
+    }
+
+    #[test]
+    fn a_subcommand_asks_only_for_what_it_needs() {
+        let source = Source::of([("DATABASE_URL", "postgres://gateward:secret@localhost/gateward")]);
+        assert!(ApplyConfiguration::read(&source).is_ok());
+        let faults = ForwardConfiguration::read(&source).err().unwrap();
+        let variables: Vec<_> = faults.0.iter().map(|fault| fault.variable).collect();
+        assert_eq!(variables, ["FORWARDER_DATABASE_URL", "READ_DATABASE_URL"]);
+    }
+
+    #[test]
+    fn a_faulty_value_with_a_default_is_still_a_fault() {
+        let source = Source::of([
+            ("FORWARDER_DATABASE_URL", "postgres://f:secret@localhost/gateward"),
+            ("READ_DATABASE_URL", "postgres://p:secret@localhost/read"),
+            ("FORWARDER_LEASE", "0"),
+        ]);
+        let faults = ForwardConfiguration::read(&source).err().unwrap();
+        assert_eq!(faults.0.len(), 1);
+        assert_eq!(faults.0[0].variable, "FORWARDER_LEASE");
+    }
+}

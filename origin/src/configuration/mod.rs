@@ -1,0 +1,20 @@
+//! Configuration: read from the environment once, typed, and refused whole. Every fault is named with why it is one and how to
+//! mend it, all of them at once. Values that are secret have types that cannot be printed. Each subcommand has its own struct,
+//! and so asks for nothing it does not need.
+
+mod commands;
+mod database_url;
+mod fault;
+mod reader;
+mod secret;
+mod value;
+
+pub use self::commands::{
+    ApplyConfiguration, ForwardConfiguration, MigrateConfiguration, ServeConfiguration,
+    SignInLinkConfiguration, StatisticsConfiguration, TokenConfiguration, check,
+};
+pub use self::database_url::DatabaseUrl;
+pub use self::fault::{Fault, Faults};
+pub use self::reader::Source;
+pub use self::secret::{KeyBytes, SharedSecret};
+pub use self::value::{EdgePublicKey, Issuer, Lifetimes, Listen, LogFormat, MailConfiguration};

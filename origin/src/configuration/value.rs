@@ -1,0 +1,322 @@
+//! The kinds of values a configuration has, each with its parser. A parser says why it refuses and how to mend it, and never
+//! repeats the value.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use ed25519_dalek::VerifyingKey;
+use url::{Host, Url};
+
+use super::reader::{Problem, Reader};
+use super::secret::{KeyBytes, SharedSecret};
+
+/// The public base URL, as it stands in `iss` (RFC 8414, 2): https, or http on loopback; no trailing slash, query or fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer(String);
+
+impl Issuer {
+    /// The issuer as text, to be compared byte by byte (RFC 9207, 2.4).
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+        const FIX: &str = "Set it to the edge's public base URL, such as https://auth.example.com or http://127.0.0.1:8787.";
+        let url = Url::parse(text).map_err(|error| Problem::new(format!("is not a URL: {error}"), FIX))?;
+        let loopback = match url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if loopback => {}
+            "http" => return Err(Problem::new("is http on a host that is not loopback", FIX)),
+            _ => return Err(Problem::new("is neither https nor http", FIX)),
+        }
+        if text.ends_with('/') {
+            return Err(Problem::new(
+                "ends with a slash",
+                "Remove the slash: issuers are compared byte by byte.",
+            ));
+        }
+        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+            return Err(Problem::new("has a path, query or fragment", FIX));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Problem::new("has a user or password in it", FIX));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Where the origin listens.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// The address to bind; loopback unless told otherwise, since only edges may come in.
+    pub address: IpAddr,
+    /// The port; 0 lets the system choose.
+    pub port: u16,
+}
+
+impl Listen {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let address = reader.or("BIND_ADDRESS", IpAddr::from([127, 0, 0, 1]), |text| {
+            text.parse().map_err(|_| {
+                Problem::new("is not an IP address", "Set it to an address such as 127.0.0.1 or ::.")
+            })
+        });
+        let port = reader.or("PORT", 4000, |text| {
+            text.parse().map_err(|_| Problem::new("is not a port", "Set it to a number from 0 to 65535."))
+        });
+        Self { address, port }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl LogFormat {
+    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+        match text {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err(Problem::new("is neither json nor text", "Set it to json or text.")),
+        }
+    }
+}
+
+/// How long things live.
+#[derive(Clone, Debug)]
+pub struct Lifetimes {
+    /// Access tokens.
+    pub access_token: Duration,
+    /// Authorization codes (RFC 6749, 4.1.2: ten minutes at most).
+    pub authorization_code: Duration,
+    /// Refresh families.
+    pub refresh_token: Duration,
+    /// How long the refresh token before is still honoured.
+    pub refresh_grace: Duration,
+    /// Sessions, whatever happens.
+    pub session: Duration,
+    /// Sessions that are not used.
+    pub session_idle: Duration,
+    /// One-time codes and links.
+    pub one_time_code: Duration,
+}
+
+impl Lifetimes {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let mut read = |variable, default, least, most| {
+            reader.or(variable, Duration::from_secs(default), |text| duration_within(text, least, most))
+        };
+        let whole = Self {
+            access_token: read("ACCESS_TOKEN_TTL", 300, 10, 3_600),
+            authorization_code: read("AUTHORIZATION_CODE_TTL", 60, 5, 600),
+            refresh_token: read("REFRESH_TOKEN_TTL", 30 * 86_400, 60, 366 * 86_400),
+            refresh_grace: read("REFRESH_GRACE", 30, 0, 300),
+            session: read("SESSION_TTL", 12 * 3_600, 60, 30 * 86_400),
+            session_idle: read("SESSION_IDLE_TTL", 3_600, 60, 30 * 86_400),
+            one_time_code: read("OTP_TTL", 600, 30, 3_600),
+        };
+        if whole.session_idle > whole.session {
+            reader.fault(
+                "SESSION_IDLE_TTL",
+                Problem::new("is longer than SESSION_TTL", "Set it to at most SESSION_TTL."),
+            );
+        }
+        whole
+    }
+}
+
+/// How mail leaves. The URL may hold a password, so this cannot be printed.
+#[derive(Clone)]
+pub struct MailConfiguration {
+    /// `smtp://host:port` or `smtps://user:password@host`, as lettre reads it.
+    pub smtp_url: String,
+    /// The sender.
+    pub from: lettre::message::Mailbox,
+}
+
+impl MailConfiguration {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        const URL: &str = "Set it to the mail server, such as smtp://127.0.0.1:2525 or smtps://user:password@mail.example.com.";
+        const FROM: &str = "Set it to the sender of sign-in mails, such as Gateward <sign-in@example.com>.";
+        let smtp_url = reader.required("SMTP_URL", URL, |text| {
+            let url =
+                Url::parse(text).map_err(|error| Problem::new(format!("is not a URL: {error}"), URL))?;
+            if !matches!(url.scheme(), "smtp" | "smtps") || url.host().is_none() {
+                return Err(Problem::new("is not an smtp:// or smtps:// URL with a host", URL));
+            }
+            Ok(text.to_owned())
+        });
+        let from = reader.required("MAIL_FROM", FROM, |text| {
+            text.parse().map_err(|_| Problem::new("is not a mail address", FROM))
+        });
+        Some(Self { smtp_url: smtp_url?, from: from? })
+    }
+}
+
+/// An edge that may call the origin.
+#[derive(Clone, Debug)]
+pub struct EdgePublicKey {
+    /// Its name: `kid` and `iss` of its assertions.
+    pub edge_id: String,
+    /// The key it signs with.
+    pub key: VerifyingKey,
+}
+
+/// `edge-1=<key>,edge-2=<key>`.
+pub(super) fn edge_public_keys(text: &str) -> Result<Vec<EdgePublicKey>, Problem> {
+    const FIX: &str =
+        "Set it to edge-1=PUBLIC_KEY, comma separated for several; `gateward secrets` prints a pair.";
+    let mut keys: Vec<EdgePublicKey> = Vec::new();
+    for (position, entry) in text.split(',').map(str::trim).enumerate() {
+        let place = position + 1;
+        let Some((edge_id, key)) = entry.split_once('=') else {
+            return Err(Problem::new(format!("has no = in entry {place}"), FIX));
+        };
+        let named = !edge_id.is_empty()
+            && edge_id.len() <= 128
+            && edge_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        if !named {
+            return Err(Problem::new(format!("has a malformed edge name in entry {place}"), FIX));
+        }
+        let bytes = bytes_32(key).map_err(|why| Problem::new(format!("{why} in entry {place}"), FIX))?;
+        let key = VerifyingKey::from_bytes(&bytes)
+            .ok()
+            .filter(|key| !key.is_weak())
+            .ok_or_else(|| Problem::new(format!("has no Ed25519 public key in entry {place}"), FIX))?;
+        if keys.iter().any(|known| known.edge_id == edge_id) {
+            return Err(Problem::new(format!("names {edge_id:?} twice"), FIX));
+        }
+        keys.push(EdgePublicKey { edge_id: edge_id.to_owned(), key });
+    }
+    Ok(keys)
+}
+
+/// 32 bytes in base64url without padding.
+pub(super) fn key_bytes(text: &str) -> Result<KeyBytes, Problem> {
+    bytes_32(text).map(KeyBytes::new).map_err(|why| {
+        Problem::new(why, "Set it to 32 random bytes in base64url; `gateward secrets` prints some.")
+    })
+}
+
+fn bytes_32(text: &str) -> Result<[u8; 32], String> {
+    let mut bytes = [0_u8; 32];
+    match Base64UrlUnpadded::decode(text, &mut bytes) {
+        Ok(decoded) if decoded.len() == 32 => Ok(bytes),
+        Ok(decoded) => Err(format!("has {} bytes instead of 32", decoded.len())),
+        Err(base64ct::Error::InvalidLength) => Err("does not have 32 bytes".to_owned()),
+        Err(base64ct::Error::InvalidEncoding) => Err("is not base64url without padding".to_owned()),
+    }
+}
+
+/// A shared secret, used byte by byte as it is (RFC 7518, 3.2: at least as long as the hash).
+pub(super) fn shared_secret(text: &str) -> Result<SharedSecret, Problem> {
+    if text.len() < 32 {
+        return Err(Problem::new(
+            format!("has {} bytes; HS256 needs 32 at least", text.len()),
+            "Set it to a longer secret; `gateward secrets` prints one. Without it, HS256 tokens are refused.",
+        ));
+    }
+    Ok(SharedSecret::new(text.as_bytes().to_vec()))
+}
+
+/// A duration: `300` (seconds), `30s`, `5m`, `12h`, `30d`.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    let (digits, factor) = match text.char_indices().last()? {
+        (at, 's') => (text.get(..at)?, 1),
+        (at, 'm') => (text.get(..at)?, 60),
+        (at, 'h') => (text.get(..at)?, 3_600),
+        (at, 'd') => (text.get(..at)?, 86_400),
+        _ => (text, 1),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(factor).map(Duration::from_secs)
+}
+
+pub(super) fn duration_within(text: &str, least: u64, most: u64) -> Result<Duration, Problem> {
+    let fix = format!("Set it to {least} to {most} seconds, written like 300, 5m, 12h or 30d.");
+    let duration = parse_duration(text).ok_or_else(|| Problem::new("is not a duration", fix.clone()))?;
+    if (least..=most).contains(&duration.as_secs()) {
+        Ok(duration)
+    } else {
+        Err(Problem::new(format!("is {} seconds, out of its range", duration.as_secs()), fix))
+    }
+}
+
+/// A number of milliseconds within bounds.
+pub(super) fn milliseconds_within(text: &str, least: u64, most: u64) -> Result<Duration, Problem> {
+    let fix = format!("Set it to {least} to {most} milliseconds.");
+    match text.parse::<u64>() {
+        Ok(number) if (least..=most).contains(&number) => Ok(Duration::from_millis(number)),
+        Ok(number) => Err(Problem::new(format!("is {number}, out of its range"), fix)),
+        Err(_) => Err(Problem::new("is not a whole number", fix)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, seconds) in [("300", 300), ("30s", 30), ("5m", 300), ("12h", 43_200), ("30d", 2_592_000)] {
+            assert_eq!(parse_duration(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in
+            ["", "m", "-1", "1.5h", "5 m", "5w", "１m", "99999999999999999999", "18446744073709551615d"]
+        {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_is_https_or_loopback_and_bare() {
+        for text in
+            ["https://auth.example.com", "http://127.0.0.1:8787", "http://localhost:1", "http://[::1]:8787"]
+        {
+            assert!(Issuer::parse(text).is_ok(), "{text}");
+        }
+        for text in [
+            "http://auth.example.com",
+            "https://auth.example.com/",
+            "https://auth.example.com/x",
+            "https://auth.example.com?x",
+            "https://user@auth.example.com",
+            "ftp://auth.example.com",
+            "auth.example.com",
+        ] {
+            assert!(Issuer::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn edges_are_named_once_with_real_keys() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
+        let text = Base64UrlUnpadded::encode_string(key.as_bytes());
+        let edges = edge_public_keys(&format!("edge-1={text}, edge-2={text}")).ok().unwrap();
+        assert_eq!(edges.iter().map(|edge| edge.edge_id.as_str()).collect::<Vec<_>>(), ["edge-1", "edge-2"]);
+        for faulty in [
+            text.clone(),
+            format!("edge-1={text},edge-1={text}"),
+            "edge-1=AAAA".to_owned(),
+            // The identity point: every signature would verify.
+            format!("edge-1=AQ{}", "A".repeat(41)),
+            format!("ed ge={text}"),
+        ] {
+            assert!(edge_public_keys(&faulty).is_err(), "{faulty}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! A pair of databases for one test: command and read side, cloned from migrated templates on a real Postgres, with the roles and
+//! logins of production. Tests only.
+//!
+//! A test that leaves work behind fails: [`run`] ends by checking what is left, then drops the databases. Those of a test that
+//! failed stay, for a look at them.
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use tokio::sync::OnceCell;
+use url::Url;
+use uuid::Uuid;
+
+use crate::clock::{Clock, Randomness};
+use crate::configuration::{DatabaseUrl, MigrateConfiguration, Source};
+use crate::database::{Database, migrate};
+
+const VARIABLE: &str = "GATEWARD_TEST_DATABASE_URL";
+
+/// The databases of one test.
+pub(crate) struct TestDatabase {
+    /// The origin's way in.
+    pub(crate) database: Database,
+    /// The forwarder's way in, command side.
+    pub(crate) forwarder: Database,
+    /// The forwarder's way in, read side.
+    pub(crate) read: Database,
+    /// The clock of all three; it stands still until it is moved.
+    pub(crate) clock: Clock,
+    /// Administrator of the command database: no role, no row-level security. For looking, and for breaking things.
+    pub(crate) command_admin: PgConnectOptions,
+    /// Administrator of the read database.
+    pub(crate) read_admin: PgConnectOptions,
+    /// The URLs that the services of this test would be given.
+    pub(crate) configuration: MigrateConfiguration,
+    names: [String; 2],
+}
+
+/// Runs a test with databases of its own and checks what it leaves behind.
+pub(crate) async fn run(test: impl AsyncFnOnce(&TestDatabase)) {
+    let databases = TestDatabase::create().await;
+    test(&databases).await;
+    databases.finish().await;
+}
+
+impl TestDatabase {
+    async fn create() -> Self {
+        static TEMPLATES: OnceCell<[String; 2]> = OnceCell::const_new();
+        let templates = TEMPLATES.get_or_init(make_templates).await;
+        let id = Uuid::from_bytes(Randomness::System.bytes()).simple();
+        let names = [format!("gateward_test_{id}"), format!("gateward_test_{id}_read")];
+        let mut admin = connect("postgres").await;
+        for (name, template) in names.iter().zip(templates) {
+            execute(&mut admin, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+        }
+        admin.close().await.expect("the connection closes");
+
+        let configuration = configuration(&names, "gateward_test");
+        let clock = Clock::fixed(time::macros::datetime!(2026-11-21 10:00 UTC));
+        let open = |url: &DatabaseUrl| Database::new(url.options(), 8, clock.clone(), Randomness::System);
+        Self {
+            database: open(&configuration.serve_login),
+            forwarder: open(&configuration.forwarder_login),
+            read: open(&configuration.read_login),
+            command_admin: configuration.command.options(),
+            read_admin: configuration.read.options(),
+            clock,
+            configuration,
+            names,
+        }
+    }
+
+    /// A connection past every policy, to the command database.
+    pub(crate) async fn admin(&self) -> PgConnection {
+        self.command_admin.connect().await.expect("the administrator connects to the command database")
+    }
+
+    /// A connection past every policy, to the read database.
+    #[allow(dead_code, reason = "the tests of the forwarder look there")]
+    pub(crate) async fn read_side(&self) -> PgConnection {
+        self.read_admin.connect().await.expect("the administrator connects to the read database")
+    }
+
+    async fn finish(self) {
+        for database in [&self.database, &self.forwarder, &self.read] {
+            database.close().await;
+        }
+        let mut admin = connect("postgres").await;
+        for name in &self.names {
+            execute(&mut admin, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        }
+    }
+}
+
+/// Migrates the two templates, unless an earlier run left them with the same migrations.
+async fn make_templates() -> [String; 2] {
+    let mark = migrate::fingerprint();
+    let names = [format!("gateward_template_{mark}"), format!("gateward_template_{mark}_read")];
+    let mut admin = connect("postgres").await;
+    // Several test binaries may start at once; the lock goes with the connection.
+    execute(&mut admin, "SELECT pg_advisory_lock(7230416)".to_owned()).await;
+    let ready: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM pg_database WHERE datname = ANY($1) AND datistemplate")
+            .bind(&names[..])
+            .fetch_one(&mut admin)
+            .await
+            .expect("the catalog can be read");
+    if ready != 2 {
+        for name in &names {
+            execute(
+                &mut admin,
+                format!("UPDATE pg_database SET datistemplate = false WHERE datname = '{name}'"),
+            )
+            .await;
+            execute(&mut admin, format!("DROP DATABASE IF EXISTS {name}")).await;
+        }
+        migrate::run(&configuration(&names, "gateward_test"), &Randomness::System)
+            .await
+            .expect("the migrations run");
+        for name in &names {
+            execute(&mut admin, format!("ALTER DATABASE {name} IS_TEMPLATE true")).await;
+        }
+    }
+    names
+}
+
+/// What the services would be given for these two databases, with logins whose names start with `prefix`.
+pub(crate) fn configuration([command, read]: &[String; 2], prefix: &str) -> MigrateConfiguration {
+    let of = |login: Option<&str>, database: &str| {
+        let mut url = server();
+        url.set_path(database);
+        if let Some(login) = login {
+            url.set_username(&format!("{prefix}_{login}")).expect("the URL has a host");
+            url.set_password(Some("of-a-test")).expect("the URL has a host");
+        }
+        url.to_string()
+    };
+    let values = [
+        ("MIGRATION_DATABASE_URL", of(None, command)),
+        ("READ_MIGRATION_DATABASE_URL", of(None, read)),
+        ("DATABASE_URL", of(Some("serve"), command)),
+        ("FORWARDER_DATABASE_URL", of(Some("forward"), command)),
+        ("READ_DATABASE_URL", of(Some("project"), read)),
+    ];
+    MigrateConfiguration::read(&Source::of(values.iter().map(|(name, value)| (*name, value.as_str()))))
+        .unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn server() -> Url {
+    let Ok(text) = std::env::var(VARIABLE) else {
+        panic!(
+            "{VARIABLE} is not set: this test needs a Postgres (15 or later) and a superuser of it, such as \
+             postgres://postgres@127.0.0.1:5432/postgres. `cargo xtask test` starts one and sets it."
+        );
+    };
+    Url::parse(&text).unwrap_or_else(|error| panic!("{VARIABLE} is not a URL: {error}"))
+}
+
+async fn connect(database: &str) -> PgConnection {
+    let mut url = server();
+    url.set_path(database);
+    let options: PgConnectOptions = url.as_str().parse().expect("the URL is one of Postgres");
+    options.connect().await.unwrap_or_else(|error| panic!("{VARIABLE}: cannot connect: {error}"))
+}
+
+pub(crate) async fn execute(connection: &mut PgConnection, statement: String) {
+    let result = sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(connection).await;
+    result.unwrap_or_else(|error| panic!("{statement}: {error}"));
+}
