@@ -45,7 +45,11 @@ impl Quota {
     pub fn check(self, state: Option<ArrivalTime>, now: UnixMillis) -> Outcome {
         let now = now.0.saturating_mul(1000);
         let window = u64::from(self.window_seconds.max(1)).saturating_mul(1_000_000);
-        let arrival = state.map_or(now, |state| state.0.max(now));
+        // A state further ahead than one window can only come from a clock that was set back: it is forgotten.
+        let arrival = state
+            .map(|state| state.0)
+            .filter(|at| *at <= now.saturating_add(window))
+            .map_or(now, |at| at.max(now));
         let Some(interval) = window.checked_div(u64::from(self.requests)) else {
             let wait = window.div_ceil(1_000_000);
             return Outcome {
@@ -103,6 +107,13 @@ mod tests {
             refused.state.is_over(start.plus_millis(60_000))
                 && !refused.state.is_over(start.plus_millis(59_999))
         );
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let start = UnixMillis(10_000_000);
+        let outcome = QUOTA.check(None, start);
+        assert!(QUOTA.check(Some(outcome.state), UnixMillis(1_000_000)).allowed);
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl CanonicalPath {
 
     /// The path without its first `count` segments, decoded, with its leading slash: what rules match.
     pub fn matched_after(&self, count: usize) -> String {
-        self.render(count, |out, segment| out.push_str(segment))
+        self.render(count, String::push_str)
     }
 
     /// The path without its first `count` segments, in its one encoding: what is forwarded.

@@ -51,13 +51,12 @@ pub(super) fn verify(
         Some(kid) => gate.active.key(kid, now).is_some(),
         None => gate.service_secret.is_some(),
     });
-    let verified = match known {
-        Some(known) => known,
-        None => {
-            let fresh = verify_signature(gate, facts, token, now)?;
-            memory.remember(key, fresh.clone());
-            fresh
-        }
+    let verified = if let Some(known) = known {
+        known
+    } else {
+        let fresh = verify_signature(gate, facts, token, now)?;
+        memory.remember(key, fresh.clone());
+        fresh
     };
     let claims = verified.claims;
     claims.check_times(now).map_err(refuse)?;

@@ -66,9 +66,10 @@ impl Endpoint {
             ("oauth", Some("authorize"), None) => Self::Authorize,
             ("oauth", Some("token"), None) => Self::Token,
             ("oauth", Some("revoke"), None) => Self::Revoke,
-            ("" | "account" | "consent" | "sign-out", None, _) | ("sign-in", _, None) => Self::Page,
-            ("assets", Some(_), None) => Self::Page,
-            ("docs", Some("errors"), Some(_)) => Self::Page,
+            ("" | "account" | "consent" | "sign-out", None, _)
+            | ("sign-in", _, None)
+            | ("assets", Some(_), None)
+            | ("docs", Some("errors"), Some(_)) => Self::Page,
             (first, _, _) if is_gateway_path(first) => Self::Nothing,
             _ => Self::Project,
         }

@@ -1,1 +1,241 @@
+//! What the corpus cannot say: behaviour over several requests, and properties over all of them.
 
+use alloc::{
+    format,
+    string::{String, ToString as _},
+};
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{Facts, Gate, Memory, PlatformAnswer, Refusal, RefusalForm, Verdict, decide, sample};
+use crate::{
+    gcra::Quota,
+    jwt::{KeyPhase, TokenFault},
+    policy::Policy,
+    problem::ProblemType,
+    time::UnixMillis,
+};
+
+fn gateway(change: impl FnOnce(&mut Policy)) -> sample::Sample {
+    let mut policy = sample::policy();
+    change(&mut policy);
+    sample::Sample::new(policy).unwrap()
+}
+
+fn bearer(lifetime: u64) -> String {
+    let now = sample::NOW.seconds();
+    let claims = json!({
+        "iss": sample::ISSUER, "sub": "u1", "aud": "https://auth.test/notes", "client_id": "app", "iat": now, "exp": now + lifetime,
+        "jti": "t1", "scope": "notes:read", "sid": "g1",
+    });
+    format!("Bearer {}", sample::signing_key().sign("at+jwt", &claims).unwrap())
+}
+
+fn call(authorization: &str) -> Facts<'_> {
+    Facts {
+        method: "GET",
+        target: "/notes/api/x",
+        address: "192.0.2.1",
+        authorization: Some(authorization),
+        ..Facts::default()
+    }
+}
+
+fn summary(gate: &Gate<'_>, facts: &Facts<'_>, memory: &mut Memory, now: UnixMillis) -> String {
+    decide(gate, facts, memory, now).summary()
+}
+
+#[test]
+fn a_remembered_token_is_judged_anew_at_each_use() {
+    let authorization = bearer(300);
+    let facts = call(&authorization);
+    let mut memory = Memory::default();
+    let good = gateway(|_| ());
+    assert_eq!(summary(&good.gate(), &facts, &mut memory, sample::NOW), "upstream http://notes.internal/x");
+    let expired = sample::NOW.plus_millis(300_000);
+    assert_eq!(summary(&good.gate(), &facts, &mut memory, expired), "refuse 401 token-expired");
+    // The same version of the policy with other content, so that the memory still answers for the signature.
+    let revoked = gateway(|policy| {
+        policy.revocations.grants.insert("g1".into(), u64::MAX);
+    });
+    assert_eq!(summary(&revoked.gate(), &facts, &mut memory, sample::NOW), "refuse 401 token-revoked");
+    let key_gone = gateway(|policy| policy.keys.retain(|key| key.kid != "k1"));
+    assert_eq!(summary(&key_gone.gate(), &facts, &mut memory, sample::NOW), "needs key");
+    let client_gone = gateway(|policy| {
+        policy.clients.remove("app");
+    });
+    assert_eq!(summary(&client_gone.gate(), &facts, &mut memory, sample::NOW), "refuse 401 token-revoked");
+}
+
+#[test]
+fn a_published_key_is_believed_before_it_signs() {
+    let gateway = gateway(|policy| {
+        for key in &mut policy.keys {
+            key.phase = KeyPhase::Published;
+        }
+    });
+    let authorization = bearer(300);
+    assert_eq!(
+        summary(&gateway.gate(), &call(&authorization), &mut Memory::default(), sample::NOW),
+        "upstream http://notes.internal/x"
+    );
+}
+
+#[test]
+fn the_platform_has_the_word_on_its_algorithms() {
+    let gateway = gateway(|_| ());
+    let header = crate::base64url::encode(br#"{"alg":"ES256","kid":"p256","typ":"at+jwt"}"#);
+    let payload = bearer(300).split('.').nth(1).unwrap().to_string();
+    let authorization = format!("Bearer {header}.{payload}.{}", crate::base64url::encode(&[7; 64]));
+    let ask = |answer| {
+        let facts = Facts { platform_answer: answer, ..call(&authorization) };
+        decide(&gateway.gate(), &facts, &mut Memory::default(), sample::NOW)
+    };
+    let Verdict::NeedsSignature(question) = ask(None) else { panic!("a question") };
+    assert_eq!(question.message, format!("{header}.{payload}"));
+    assert_eq!(question.signature, [7; 64]);
+    assert_eq!(ask(Some(PlatformAnswer::Valid)).summary(), "upstream http://notes.internal/x");
+    assert_eq!(ask(Some(PlatformAnswer::Invalid)), Verdict::Refuse(Refusal::token(TokenFault::BadSignature)));
+}
+
+#[test]
+fn limits_are_per_address_and_say_when_to_come_back() {
+    let gateway = gateway(|policy| policy.limits.address = Quota { requests: 2, window_seconds: 60 });
+    let mut memory = Memory::default();
+    let mut ping = |address: &str, already_charged| {
+        let facts = Facts { method: "GET", target: "/ping", address, already_charged, ..Facts::default() };
+        decide(&gateway.gate(), &facts, &mut memory, sample::NOW)
+    };
+    assert_eq!(ping("192.0.2.1", false).summary(), "answer Ping");
+    assert_eq!(ping("192.0.2.1", false).summary(), "answer Ping");
+    let Verdict::Refuse(refusal) = ping("192.0.2.1", false) else { panic!("a refusal") };
+    let rendered = refusal.render(sample::ISSUER, "r1");
+    assert_eq!(rendered.status, 429);
+    for header in [
+        ("retry-after", "30"),
+        ("ratelimit-policy", "\"address\";q=2;w=60"),
+        ("ratelimit", "\"address\";r=0;t=60"),
+    ] {
+        assert!(
+            rendered.headers.contains(&(header.0, header.1.to_string())),
+            "{header:?} in {:?}",
+            rendered.headers
+        );
+    }
+    assert_eq!(ping("192.0.2.1", true).summary(), "answer Ping");
+    assert_eq!(ping("::ffff:192.0.2.1", false).summary(), "refuse 429 rate-limited");
+    assert_eq!(ping("192.0.2.2", false).summary(), "answer Ping");
+    // One IPv6 subscriber is one /64.
+    assert_eq!(ping("2001:db8::1", false).summary(), "answer Ping");
+    assert_eq!(ping("2001:db8::2", false).summary(), "answer Ping");
+    assert_eq!(ping("2001:db8::ffff:1", false).summary(), "refuse 429 rate-limited");
+    assert_eq!(ping("2001:db8:0:1::1", false).summary(), "answer Ping");
+}
+
+#[test]
+fn credential_endpoints_have_a_limit_of_their_own() {
+    let gateway = gateway(|policy| policy.limits.credential = Quota { requests: 1, window_seconds: 60 });
+    let mut memory = Memory::default();
+    let mut send = |method, target| {
+        let facts = Facts { method, target, address: "192.0.2.1", ..Facts::default() };
+        decide(&gateway.gate(), &facts, &mut memory, sample::NOW).summary()
+    };
+    assert_eq!(send("POST", "/sign-in/code"), "origin /sign-in/code");
+    assert_eq!(send("POST", "/sign-in/code"), "refuse 429 rate-limited");
+    assert_eq!(send("POST", "/oauth/token"), "refuse 429 rate-limited");
+    assert_eq!(send("GET", "/sign-in/code"), "origin /sign-in/code");
+}
+
+#[test]
+fn upstreams_take_turns() {
+    let gateway = gateway(|policy| {
+        for service in policy.projects.get_mut("notes").unwrap().services.values_mut() {
+            service.upstreams = alloc::vec!["http://a.internal".into(), "http://b.internal".into()];
+        }
+    });
+    let authorization = bearer(300);
+    let mut memory = Memory::default();
+    let mut next = || summary(&gateway.gate(), &call(&authorization), &mut memory, sample::NOW);
+    let (first, second, third) = (next(), next(), next());
+    assert_ne!(first, second);
+    assert_eq!(first, third);
+}
+
+#[test]
+fn every_refusal_of_a_token_challenges() {
+    for fault in
+        [TokenFault::Malformed, TokenFault::Expired, TokenFault::UnknownKey, TokenFault::WrongAudience]
+    {
+        let refusal = Refusal::token(fault);
+        assert_eq!(refusal.status(), 401);
+        assert!(refusal.challenge.unwrap().contains("error=\"invalid_token\""));
+    }
+    // RFC 6750 §3.1: no error code when no credential came.
+    assert_eq!(Refusal::credential_missing().challenge.as_deref(), Some("Bearer realm=\"gateward\""));
+}
+
+#[test]
+fn a_page_shows_nothing_that_the_caller_could_choose() {
+    let rendered = Refusal::page("Text.").render(sample::ISSUER, "<script>alert(1)</script>");
+    assert!(!rendered.body.contains("<script"));
+    assert!(
+        rendered
+            .headers
+            .iter()
+            .any(|(name, value)| *name == "content-security-policy"
+                && value.contains("frame-ancestors 'none'"))
+    );
+}
+
+proptest! {
+    /// Whatever comes, there is a verdict, and without a good token it is never an upstream beyond the public routes.
+    #[test]
+    fn garbage_never_reaches_an_upstream(
+        method in "(GET|POST|PUT|HEAD|[A-Za-z]{0,8})",
+        target in "(/notes/api/|/captionacc/prefect/|/oauth/(token|authorize|revoke)|/)?[ -~]{0,60}",
+        authorization in proptest::option::of("(Bearer |Basic |bearer )?[ -~]{0,80}"),
+        form in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..80)),
+        content_type in proptest::option::of("(application/x-www-form-urlencoded|[ -~]{0,20})"),
+        cookie in proptest::option::of("[ -~]{0,40}"),
+    ) {
+        let gateway = gateway(|_| ());
+        let facts = Facts {
+            method: &method,
+            target: &target,
+            address: "192.0.2.1",
+            authorization: authorization.as_deref(),
+            form: form.as_deref(),
+            content_type: content_type.as_deref(),
+            cookie: cookie.as_deref(),
+            ..Facts::default()
+        };
+        let verdict = decide(&gateway.gate(), &facts, &mut Memory::default(), sample::NOW);
+        if let Verdict::Upstream(upstream) = &verdict {
+            let public = upstream.url.starts_with("http://notes.internal/health") || upstream.url.starts_with("http://notes.internal/assets/");
+            prop_assert!(public && method == "GET", "{}", upstream.url);
+        }
+        if let Verdict::Refuse(refusal) = &verdict {
+            let rendered = refusal.render(sample::ISSUER, "r1");
+            prop_assert!((400..=503).contains(&rendered.status));
+            prop_assert!(!matches!(refusal.form, RefusalForm::Problem(ProblemType::Internal, _)));
+        }
+    }
+
+    /// Only a redirect URI that is registered, or differs from a loopback one in its port, is ever redirected to.
+    #[test]
+    fn attack_12_errors_go_to_registered_uris_alone(uri in "(https://app\\.test/cb|http://127\\.0\\.0\\.1(:[0-9]{1,6})?/callback)?[ -~]{0,12}", client in "(app|cli|backend)", rest in "[a-z_=&]{0,40}") {
+        let gateway = gateway(|_| ());
+        let mut target = format!("/oauth/authorize?client_id={client}&{rest}&redirect_uri=");
+        crate::form::encode_into(&mut target, &uri);
+        let facts = Facts { method: "GET", target: &target, address: "192.0.2.1", ..Facts::default() };
+        if let Verdict::Redirect(redirect) = decide(&gateway.gate(), &facts, &mut Memory::default(), sample::NOW) {
+            let registered = &gateway.gate().active.policy.clients[&client].redirect_uris;
+            prop_assert!(
+                registered.iter().any(|one| crate::redirect_uri::matches(one, &redirect.redirect_uri)),
+                "{}",
+                redirect.redirect_uri
+            );
+        }
+    }
+}

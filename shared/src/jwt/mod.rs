@@ -5,6 +5,8 @@ pub mod claims;
 pub mod key;
 mod parse;
 mod sign;
+#[cfg(test)]
+mod tests;
 
 pub use claims::{Audience, Claims};
 pub use key::{Algorithm, Jwk, KeyPhase, PolicyKey, SignatureCheck, TokenType, VerificationKey};
