@@ -1,3 +1,66 @@
-//! What a developer runs.
+//! What a developer of Gateward runs: `cargo xtask up`, `demo`, `test`, `build-edge`.
 
-fn main() {}
+mod clock;
+mod entropy;
+mod exec;
+mod postgres;
+mod progress;
+mod project;
+mod setup;
+mod signals;
+mod supervise;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// What a developer of Gateward runs.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 110)]
+#[command(after_help = "Examples:
+  cargo xtask up          # a whole gateway on this machine
+  cargo xtask demo        # the story, played without a person
+  cargo xtask test        # every test")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Up(up::Options),
+    /// Builds the edge's modules into edge/dist; `wrangler` calls it.
+    #[command(after_help = "Example:\n  cargo xtask build-edge")]
+    BuildEdge,
+    #[command(hide = true)]
+    Supervise(supervise::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Command::Supervise(options) = &cli.command {
+        return supervise::run(options);
+    }
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    signals::install()?;
+    let project = project::Project::find()?;
+    match command {
+        Command::Up(options) => up::run(&project, &options),
+        Command::BuildEdge => {
+            let _turn = setup::take_turn(&project)?;
+            setup::edge::build(&project).map(|_| ())
+        }
+        Command::Supervise(_) => Ok(()),
+    }
+}
