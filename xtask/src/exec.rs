@@ -36,6 +36,16 @@ pub(crate) fn read(command: &mut Command, log: &Path) -> Result<String> {
     Ok(text)
 }
 
+/// Runs `command` with its output where xtask's own goes; for tests, whose words people want to read as they come.
+pub(crate) fn stream(command: &mut Command) -> Result<()> {
+    let mut child = spawn(command.stdin(Stdio::null()))?;
+    let status = wait(&mut child)?;
+    if !status.success() {
+        bail!("`{}` failed ({status})", shown(command));
+    }
+    Ok(())
+}
+
 /// Whether `command` can be started and succeeds; its output is thrown away.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command

@@ -9,6 +9,7 @@ mod project;
 mod setup;
 mod signals;
 mod supervise;
+mod test;
 mod up;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Up(up::Options),
+    Test(test::Options),
     /// Builds the edge's modules into edge/dist; `wrangler` calls it.
     #[command(after_help = "Example:\n  cargo xtask build-edge")]
     BuildEdge,
@@ -57,6 +59,7 @@ fn run(command: Command) -> Result<()> {
     let project = project::Project::find()?;
     match command {
         Command::Up(options) => up::run(&project, &options),
+        Command::Test(options) => test::run(&project, &options),
         Command::BuildEdge => {
             let _turn = setup::take_turn(&project)?;
             setup::edge::build(&project).map(|_| ())

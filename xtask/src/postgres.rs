@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -155,7 +156,7 @@ impl Server {
             stop_signal: StopSignal::Int,
             grace: Duration::from_secs(20),
             ready: Ready::Postmaster(self.data.join("postmaster.pid")),
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
         }
     }
 
@@ -265,7 +266,7 @@ fn reachable(path: &Path, identity: Identity) -> bool {
 /// A folder outside a clone that the unprivileged user cannot reach, the same one for the same data folder.
 fn refuge(data: &Path) -> PathBuf {
     let digest = Sha256::digest(data.as_os_str().as_encoded_bytes());
-    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let name: String = Base64UrlUnpadded::encode_string(&digest).chars().take(16).collect();
     PathBuf::from(format!("/var/tmp/gateward-{name}"))
 }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::clock::Stopwatch;
 use crate::exec;
@@ -34,25 +34,46 @@ pub(crate) fn origin(project: &Project) -> Result<PathBuf> {
 
 /// What cargo says it has made.
 #[derive(Debug, Default)]
-pub(crate) struct Artifacts(Vec<Value>);
+pub(crate) struct Artifacts(Vec<Artifact>);
+
+/// One message of `cargo build --message-format=json`; only what is used of it.
+#[derive(Debug, Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(flatten)]
+    artifact: Option<Artifact>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Artifact {
+    target: Target,
+    filenames: Vec<String>,
+    executable: Option<PathBuf>,
+    /// Whether it was there already.
+    fresh: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+}
 
 impl Artifacts {
+    fn of(&self, target: &str) -> impl Iterator<Item = &Artifact> {
+        self.0.iter().filter(move |artifact| artifact.target.name == target)
+    }
+
     /// The executable of a target.
-    fn executable(&self, target: &str) -> Option<PathBuf> {
-        let made = self.0.iter().rev().find(|message| {
-            message.pointer("/target/name").and_then(Value::as_str) == Some(target)
-                && message["executable"].is_string()
-        });
-        made.and_then(|message| message["executable"].as_str()).map(PathBuf::from)
+    pub(crate) fn executable(&self, target: &str) -> Option<PathBuf> {
+        self.of(target).find_map(|artifact| artifact.executable.clone())
     }
 
     /// The file of a target with this ending.
     pub(crate) fn file(&self, target: &str, ending: &str) -> Option<PathBuf> {
-        let of_target =
-            |message: &&Value| message.pointer("/target/name").and_then(Value::as_str) == Some(target);
-        let files =
-            self.0.iter().filter(of_target).filter_map(|message| message["filenames"].as_array()).flatten();
-        files.filter_map(Value::as_str).find(|name| name.ends_with(ending)).map(PathBuf::from)
+        self.of(target)
+            .flat_map(|artifact| &artifact.filenames)
+            .find(|name| name.ends_with(ending))
+            .map(PathBuf::from)
     }
 }
 
@@ -69,11 +90,12 @@ pub(crate) fn build(command: &mut Command, name: &str, log: &Path) -> Result<Art
     let reader = std::thread::scope(|scope| {
         let lines = scope.spawn(|| {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
-                if message["reason"] != "compiler-artifact" {
+                let Ok(message) = serde_json::from_str::<Message>(&line) else { continue };
+                let Some(artifact) = message.artifact.filter(|_| message.reason == "compiler-artifact")
+                else {
                     continue;
-                }
-                if message["fresh"] == true {
+                };
+                if artifact.fresh {
                     fresh += 1;
                 } else {
                     compiled += 1;
@@ -82,7 +104,7 @@ pub(crate) fn build(command: &mut Command, name: &str, log: &Path) -> Result<Art
                     step.note(&format!("{compiled} crates compiled"));
                     noted = Stopwatch::start();
                 }
-                artifacts.0.push(message);
+                artifacts.0.push(artifact);
             }
         });
         let status = exec::wait(&mut child);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
 
 use crate::exec;
@@ -41,7 +42,7 @@ pub(crate) fn install(project: &Project) -> Result<PathBuf> {
 pub(crate) fn install_in(project: &Project, folder: &Path, log: &str) -> Result<PathBuf> {
     let lock = folder.join("package-lock.json");
     let text = std::fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
-    let digest: String = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = Base64UrlUnpadded::encode_string(&Sha256::digest(&text));
     let node_modules = folder.join("node_modules");
     let stamp = node_modules.join(STAMP);
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == digest) {

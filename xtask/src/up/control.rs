@@ -12,7 +12,7 @@ use super::supervisor::{Event, Order};
 use crate::entropy;
 
 /// Longer than any part may take to start or stop.
-const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+const ANSWER_WITHIN: Duration = Duration::from_mins(2);
 /// A request line longer than this is nobody's.
 const LINE_LIMIT: u64 = 1_024;
 

@@ -193,10 +193,8 @@ fn bring_up(
     server: Option<&Server>,
     options: &Options,
 ) -> Result<Record> {
-    let control_url = match options.control {
-        true => Some(control::serve(places.ports.control, supervisor.sender())?),
-        false => None,
-    };
+    let control_url =
+        if options.control { Some(control::serve(places.ports.control, supervisor.sender())?) } else { None };
     let environment = places.environment(options.database_url.as_deref())?;
     let gateward = Gateward::new(places, environment.clone());
 

@@ -113,7 +113,7 @@ impl Places<'_> {
             stop_signal: StopSignal::Term,
             grace: Duration::from_secs(10),
             ready,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
         }
     }
 

@@ -1,0 +1,104 @@
+//! The black-box tests in `e2e/`: a whole gateway on free ports with data of its own, and `node --test` against it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::clock;
+use crate::exec;
+use crate::progress::{Step, say};
+use crate::project::Project;
+use crate::setup::{self, node};
+use crate::up::ports::PortOptions;
+use crate::up::{self, Gateway};
+
+/// Names a browser of the system; Chromium's own variable in many tools.
+const BROWSER_VARIABLE: &str = "CHROMIUM";
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+/// Starts the gateway, runs every `e2e/*.test.mjs`, stops it.
+pub(crate) fn run(project: &Project) -> Result<()> {
+    let folder = project.path("e2e");
+    let files = test_files(&folder)?;
+    let browser = browser(project)?;
+    let ready = setup::all(project)?;
+    let node_modules = {
+        let _turn = setup::take_turn(project)?;
+        node::install_in(project, &folder, "npm-e2e")?
+    };
+    let data = project.state().join(format!("e2e-{}-{}", std::process::id(), clock::unix_millis()));
+    let up_file = data.join("up.json");
+    let options = up::Options {
+        ports: PortOptions::free()?,
+        data: Some(data),
+        up_files: vec![up_file.clone()],
+        control: true,
+        no_fsync: true,
+        ..up::Options::default()
+    };
+    let mut gateway = Gateway::start(project, &ready, &options)?;
+    let outcome = gateway.run_beside(|_| {
+        let mut command = Command::new(node_program(&node_modules));
+        // One file at a time: some stop parts of the gateway that others need.
+        command.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]).args(&files);
+        command.current_dir(&folder).env("UP_JSON", &up_file).env(BROWSER_VARIABLE, &browser);
+        exec::stream(&mut command)
+    });
+    if outcome.is_err() {
+        say(&format!("    the logs of its parts stay in {}", gateway.record().data));
+        gateway.stop()?;
+    } else {
+        gateway.stop_and_forget()?;
+    }
+    outcome
+}
+
+fn test_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".test.mjs")))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        bail!("{} holds no *.test.mjs", folder.display());
+    }
+    Ok(files)
+}
+
+/// The Node that npm brought, where `e2e/package.json` asks for one: wrangler wants a newer one than most systems have.
+fn node_program(node_modules: &Path) -> PathBuf {
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    let system = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
+    let own = node_modules.join(format!("node-{system}-{machine}/bin/node"));
+    if own.is_file() { own } else { "node".into() }
+}
+
+/// A Chromium, installed by the package manager when there is none.
+fn browser(project: &Project) -> Result<PathBuf> {
+    let named = std::env::var_os(BROWSER_VARIABLE).map(PathBuf::from);
+    let find = || {
+        BROWSERS
+            .iter()
+            .map(PathBuf::from)
+            .find(|program| exec::succeeds(Command::new(program).arg("--version")))
+    };
+    if let Some(found) = named.or_else(find) {
+        return Ok(found);
+    }
+    let advice = "there is no Chromium; install one with your package manager, or name one in CHROMIUM";
+    if !(rustix::process::geteuid().is_root() && exec::succeeds(Command::new("apt-get").arg("--version"))) {
+        bail!(advice);
+    }
+    let step = Step::begin("Chromium (apt-get install chromium)");
+    let log = project.setup_log("chromium")?;
+    exec::run(Command::new("apt-get").arg("update"), &log).context(advice)?;
+    let mut command = Command::new("apt-get");
+    command
+        .args(["install", "--yes", "--no-install-recommends", "chromium"])
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    exec::run(&mut command, &log).context(advice)?;
+    step.done();
+    find().context(advice)
+}
