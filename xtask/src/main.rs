@@ -1,5 +1,6 @@
-//! What a developer of Gateward runs: `cargo xtask up`, `demo`, `test`, `build-edge`.
+//! What a developer of Gateward runs: `cargo xtask up`, `demo`, `test`, `bench`, `build-edge`.
 
+mod bench;
 mod clock;
 mod entropy;
 mod exec;
@@ -23,7 +24,8 @@ use clap::{Parser, Subcommand};
 #[command(after_help = "Examples:
   cargo xtask up          # a whole gateway on this machine
   cargo xtask demo        # the story, played without a person
-  cargo xtask test        # every test")]
+  cargo xtask test        # every test
+  cargo xtask bench edge  # the edge beside JavaScript workers")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,6 +35,7 @@ struct Cli {
 enum Command {
     Up(up::Options),
     Test(test::Options),
+    Bench(bench::Options),
     /// Builds the edge's modules into edge/dist; `wrangler` calls it.
     #[command(after_help = "Example:\n  cargo xtask build-edge")]
     BuildEdge,
@@ -59,6 +62,7 @@ fn run(command: Command) -> Result<()> {
     let project = project::Project::find()?;
     match command {
         Command::Up(options) => up::run(&project, &options),
+        Command::Bench(options) => bench::run(&project, &options),
         Command::Test(options) => test::run(&project, &options),
         Command::BuildEdge => {
             let _turn = setup::take_turn(&project)?;

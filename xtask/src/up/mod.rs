@@ -10,7 +10,7 @@ mod record;
 mod secrets;
 mod summary;
 pub(crate) mod supervisor;
-mod workerd;
+pub(crate) mod workerd;
 
 use std::path::PathBuf;
 

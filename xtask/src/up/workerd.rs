@@ -20,7 +20,7 @@ pub(crate) const BINDINGS: [&str; 9] = [
 ];
 
 /// The same date as in `wrangler.toml`.
-const COMPATIBILITY_DATE: &str = "2026-10-20";
+pub(crate) const COMPATIBILITY_DATE: &str = "2026-10-20";
 
 /// Copies the modules into `folder` (a later build must not change a running worker's next start) and writes the
 /// configuration beside them. Returns its path.

@@ -1,0 +1,38 @@
+//! `cargo xtask bench`: speed as a ratio in one run, against real peers. It may not assert a time: it prints what it measured,
+//! also when that falls short.
+
+mod backend;
+mod edge;
+mod load;
+mod report;
+mod stage;
+mod tokens;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::project::Project;
+
+/// Measures speed as ratios against real peers, in one run.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  cargo xtask bench edge                        # about two minutes
+  cargo xtask bench edge --rounds 3 --seconds 1 # a quick look, noisier
+
+Results go to the terminal, to docs/benchmarks.md and to target/gateward/bench/NAME.json.")]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    Edge(edge::Options),
+}
+
+/// Runs the bench that was asked for.
+pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
+    match &options.bench {
+        Bench::Edge(options) => edge::run(project, options),
+    }
+}

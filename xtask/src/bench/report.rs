@@ -1,0 +1,193 @@
+//! What a bench found: a table for people, `docs/benchmarks.md` for readers and JSON for scripts. Ratios are taken within a
+//! round and then the median over rounds, so that a slow minute of the machine touches both sides.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+
+use super::load::Sample;
+use crate::project::Project;
+
+/// One variant over all rounds.
+pub(crate) struct Series {
+    /// Its name, in tables.
+    pub(crate) name: &'static str,
+    /// A sample a round.
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// A ratio with the goal it is held to.
+pub(crate) struct Ratio {
+    /// Its name, in JSON.
+    pub(crate) name: &'static str,
+    /// The variant that is measured.
+    pub(crate) of: &'static str,
+    /// The variant that it is divided by.
+    pub(crate) to: &'static str,
+    /// At least this is wanted.
+    pub(crate) goal: f64,
+}
+
+/// A finished run.
+pub(crate) struct Report {
+    /// What was run.
+    pub(crate) title: &'static str,
+    /// How it was run.
+    pub(crate) method: String,
+    /// The variants.
+    pub(crate) series: Vec<Series>,
+    /// The ratios.
+    pub(crate) ratios: Vec<Ratio>,
+}
+
+impl Report {
+    /// The table: median rate, p50 and p99 a variant, then the ratios.
+    pub(crate) fn table(&self) -> String {
+        let mut text =
+            String::from("| worker | requests/s (median) | p50 ms | p99 ms |\n|---|---:|---:|---:|\n");
+        for series in &self.series {
+            let rate = median(series.samples.iter().map(|sample| sample.rate));
+            let at = |share| median(series.samples.iter().map(|sample| millis(sample.percentile(share))));
+            let _ = writeln!(text, "| {} | {rate:.0} | {:.2} | {:.2} |", series.name, at(0.5), at(0.99));
+        }
+        text.push_str("\n| ratio | value | goal |\n|---|---:|---:|\n");
+        for ratio in &self.ratios {
+            let value = self.value(ratio);
+            let mark = if value >= ratio.goal { "" } else { " (short)" };
+            let _ =
+                writeln!(text, "| {} / {} | {value:.2}{mark} | ≥ {:.2} |", ratio.of, ratio.to, ratio.goal);
+        }
+        text
+    }
+
+    /// Writes `target/gateward/bench/{name}.json` and the section `name` of `docs/benchmarks.md`.
+    pub(crate) fn write(&self, project: &Project, name: &str) -> Result<()> {
+        let folder = project.state().join("bench");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let path = folder.join(format!("{name}.json"));
+        let text = format!("{:#}\n", self.json());
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        let docs = project.path("docs/benchmarks.md");
+        let before = fs::read_to_string(&docs).unwrap_or_default();
+        let after = replace_section(&before, name, &self.section());
+        fs::write(&docs, after).with_context(|| format!("cannot write {}", docs.display()))
+    }
+
+    /// The result for scripts.
+    pub(crate) fn json(&self) -> Value {
+        let ratios: Map<String, Value> = self
+            .ratios
+            .iter()
+            .map(|ratio| {
+                (
+                    ratio.name.to_owned(),
+                    json!({"value": self.value(ratio), "goal": ratio.goal, "direction": ">="}),
+                )
+            })
+            .collect();
+        let series: Map<String, Value> = self
+            .series
+            .iter()
+            .map(|series| {
+                let rounds: Vec<Value> = series
+                    .samples
+                    .iter()
+                    .map(|sample| json!({"rate": sample.rate, "p50_us": sample.percentile(0.5), "p99_us": sample.percentile(0.99)}))
+                    .collect();
+                (series.name.to_owned(), rounds.into())
+            })
+            .collect();
+        json!({"ratios": ratios, "rounds": self.rounds(), "series": series})
+    }
+
+    fn section(&self) -> String {
+        let mut text = format!(
+            "## {}\n\n{}\n\n{}\n### Raw rounds, requests/s\n\n| worker |",
+            self.title,
+            self.method,
+            self.table()
+        );
+        for round in 1..=self.rounds() {
+            let _ = write!(text, " {round} |");
+        }
+        text.push_str("\n|---|");
+        text.push_str(&"---:|".repeat(self.rounds()));
+        for series in &self.series {
+            let _ = write!(text, "\n| {} |", series.name);
+            for sample in &series.samples {
+                let _ = write!(text, " {:.0} |", sample.rate);
+            }
+        }
+        text.push('\n');
+        text
+    }
+
+    fn rounds(&self) -> usize {
+        self.series.iter().map(|series| series.samples.len()).min().unwrap_or_default()
+    }
+
+    fn value(&self, ratio: &Ratio) -> f64 {
+        let rates = |name: &str| -> Vec<f64> {
+            let series = self.series.iter().find(|series| series.name == name);
+            series.map(|series| series.samples.iter().map(|sample| sample.rate).collect()).unwrap_or_default()
+        };
+        median(rates(ratio.of).into_iter().zip(rates(ratio.to)).map(|(of, to)| of / to))
+    }
+}
+
+/// The middle of the values; of an even number, the mean of the two in the middle.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+    if values.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.saturating_sub(1)), at(middle)) }
+}
+
+fn millis(micros: u64) -> f64 {
+    std::time::Duration::from_micros(micros).as_secs_f64() * 1000.0
+}
+
+/// Puts `section` between the marks of `name`, at the end when there are none.
+fn replace_section(text: &str, name: &str, section: &str) -> String {
+    let (begin, end) = (format!("<!-- bench {name} -->"), format!("<!-- /bench {name} -->"));
+    let marked = format!("{begin}\n{section}{end}");
+    match (text.split_once(&begin), text.split_once(&end)) {
+        (Some((before, _)), Some((_, after))) => format!("{before}{marked}{after}"),
+        _ => format!("{}\n\n{marked}\n", text.trim_end()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_medians_of_rounds() {
+        let sample = |rate| Sample { rate, latencies: vec![1, 2, 3] };
+        let report = Report {
+            title: "t",
+            method: String::new(),
+            series: vec![
+                Series { name: "a", samples: vec![sample(1.0), sample(9.0), sample(4.0)] },
+                Series { name: "b", samples: vec![sample(2.0), sample(9.0), sample(2.0)] },
+            ],
+            ratios: vec![Ratio { name: "a_to_b", of: "a", to: "b", goal: 1.5 }],
+        };
+        assert_eq!(report.json()["ratios"]["a_to_b"], json!({"value": 1.0, "goal": 1.5, "direction": ">="}));
+        assert_eq!(report.json()["rounds"], 3);
+        assert!(report.table().contains("1.00 (short)"));
+    }
+
+    #[test]
+    fn a_section_is_replaced_in_place() {
+        let once = replace_section("# Head\n", "edge", "one\n");
+        assert_eq!(once, "# Head\n\n<!-- bench edge -->\none\n<!-- /bench edge -->\n");
+        assert_eq!(
+            replace_section(&once, "edge", "two\n"),
+            "# Head\n\n<!-- bench edge -->\ntwo\n<!-- /bench edge -->\n"
+        );
+    }
+}
