@@ -22,6 +22,45 @@ const RESERVED_NAMES: [&str; 12] = [
     "x-service-name",
 ];
 
+/// What of a request's headers the origin gets; whatever else it must know is in the edge's assertion.
+pub const TO_ORIGIN: [&str; 12] = [
+    "accept",
+    "accept-language",
+    "authorization",
+    "content-type",
+    "cookie",
+    "origin",
+    "referer",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "sec-fetch-user",
+    "user-agent",
+];
+
+/// What the edge sets on a response of the gateway's own: no sniffing, and HTTPS only where the issuer is (RFC 6797 §7.2).
+pub fn security(issuer: &str) -> Vec<(&'static str, &'static str)> {
+    let mut headers = alloc::vec![("x-content-type-options", "nosniff")];
+    if issuer.starts_with("https://") {
+        headers.push(("strict-transport-security", "max-age=31536000"));
+    }
+    headers
+}
+
+/// What the edge sets on a response of the origin: besides [`security`], nothing that says nothing of caches, or brings a
+/// cookie, is stored on the way (CVE-2026-71324).
+pub fn of_origin_response(
+    issuer: &str,
+    cache_control: Option<&str>,
+    sets_cookie: bool,
+) -> Vec<(&'static str, &'static str)> {
+    let mut headers = security(issuer);
+    if sets_cookie || cache_control.is_none() {
+        headers.push(("cache-control", "no-store"));
+    }
+    headers
+}
+
 /// Whether a header of this name that came in must be deleted before the request goes to an upstream.
 ///
 /// `Connection` is among them, so that hop-by-hop names listed in it cannot remove what the gateway sets (CVE-2024-45410).
@@ -75,6 +114,27 @@ mod tests {
             assert!(!is_reserved(name), "{name}");
         }
         assert_eq!(reserved(["Accept", "X_Gateway_Project"].into_iter()), ["X_Gateway_Project"]);
+    }
+
+    #[test]
+    fn the_origin_gets_nothing_that_an_upstream_may_not_believe() {
+        for name in TO_ORIGIN {
+            // Basic client authentication is the origin's to judge.
+            assert!(!is_reserved(name) || name == "authorization", "{name}");
+        }
+    }
+
+    #[test]
+    fn attack_25_a_response_with_a_cookie_is_not_stored() {
+        let cache_control = |given, sets_cookie| {
+            let headers = of_origin_response("https://auth.test", given, sets_cookie);
+            headers.into_iter().find(|(name, _)| *name == "cache-control").map(|(_, value)| value)
+        };
+        assert_eq!(cache_control(None, false), Some("no-store"));
+        assert_eq!(cache_control(Some("public, max-age=60"), true), Some("no-store"));
+        assert_eq!(cache_control(Some("public, max-age=60"), false), None);
+        assert!(security("https://auth.test").iter().any(|(name, _)| *name == "strict-transport-security"));
+        assert!(!security("http://127.0.0.1").iter().any(|(name, _)| *name == "strict-transport-security"));
     }
 
     #[test]

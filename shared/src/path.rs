@@ -31,7 +31,7 @@ impl PathFault {
     /// What the caller did, in a sentence.
     pub const fn describe(self) -> &'static str {
         match self {
-            Self::NotAbsolute => "The path does not begin with \"/\".",
+            Self::NotAbsolute => "The path does not begin with \"/\", or the Host header is not a host.",
             Self::EmptySegment => "The path has an empty segment (\"//\").",
             Self::DotSegment => "The path has a \".\" or \"..\" segment.",
             Self::AmbiguousCharacter => {
@@ -97,6 +97,17 @@ impl CanonicalPath {
         }
         out
     }
+}
+
+/// Path and query as received, out of the URL that a platform put together of a scheme, the `Host` header and the request's
+/// target. `None` when the target is not a path, or when `host` could hide where it begins (`Host: a/b`).
+pub fn target_of_url<'a>(url: &'a str, host: &str) -> Option<&'a str> {
+    let is_host = !host.is_empty()
+        && host.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']')
+        });
+    let (_, after_scheme) = url.split_once("://").filter(|_| is_host)?;
+    after_scheme.get(after_scheme.find('/')?..)
 }
 
 /// `pchar` of RFC 3986 §3.3 that stays as it is, less `;`.
@@ -198,6 +209,23 @@ mod tests {
             ("/a%c0%af", Undecodable),
         ] {
             assert_eq!(CanonicalPath::parse(raw), Err(fault), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_cannot_hide_where_the_target_begins() {
+        for (url, host, target) in [
+            ("http://127.0.0.1:8787/a/../b?x=/y", "127.0.0.1:8787", Some("/a/../b?x=/y")),
+            ("https://[::1]//", "[::1]", Some("//")),
+            ("http://a/b/p/q", "a/b", None),
+            ("http://a?b/p/q", "a?b", None),
+            ("http://u@a/p", "u@a", None),
+            ("http://a, b/p", "a, b", None),
+            ("http://127.0.0.1*", "127.0.0.1", None),
+            ("/p", "a", None),
+            ("http:///p", "", None),
+        ] {
+            assert_eq!(target_of_url(url, host), target, "{url}");
         }
     }
 

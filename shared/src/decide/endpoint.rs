@@ -75,6 +75,30 @@ impl Endpoint {
         }
     }
 
+    /// The endpoint's name in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Metrics => "metrics",
+            Self::ServerMetadata => "server_metadata",
+            Self::JwkSet => "jwk_set",
+            Self::Authorize => "authorize",
+            Self::Token => "token",
+            Self::Revoke => "revoke",
+            Self::Page => "page",
+            Self::Project => "project",
+            Self::Nothing => "nothing",
+        }
+    }
+
+    /// Whether a request that the origin accepted here can have revoked something, so that the policy in force is out of date.
+    pub const fn may_revoke(self, method: &str) -> bool {
+        match self {
+            Self::Revoke | Self::Page => matches!(method.as_bytes(), b"POST"),
+            _ => false,
+        }
+    }
+
     /// Whether this request presents a secret that could be guessed.
     pub const fn takes_credentials(self, method: &str) -> bool {
         match self {

@@ -9,10 +9,12 @@ use sha2::{Digest as _, Sha256};
 pub struct Facts<'a> {
     /// The method, as sent.
     pub method: &'a str,
-    /// Path and query, exactly as received.
+    /// Path and query, exactly as received; empty when they cannot be told from the host ([`crate::path::target_of_url`]).
     pub target: &'a str,
     /// The peer's address, from a source that the deployment trusts.
     pub address: &'a str,
+    /// `Accept`.
+    pub accept: Option<&'a str>,
     /// `Authorization`; several values joined with ", ", as the Fetch standard does.
     pub authorization: Option<&'a str>,
     /// `Content-Type`.
@@ -33,6 +35,16 @@ pub struct Facts<'a> {
     pub refreshed: bool,
     /// Whether this request was counted already, before a look-up.
     pub already_charged: bool,
+}
+
+impl Facts<'_> {
+    /// Whether the caller shows pages: `text/html` is among the media types of `Accept`.
+    pub(super) fn accepts_page(&self) -> bool {
+        self.accept.unwrap_or_default().split(',').any(|range| {
+            let media_type = range.split(';').next().unwrap_or_default();
+            media_type.trim().eq_ignore_ascii_case("text/html")
+        })
+    }
 }
 
 /// The platform's word on the signature that a verdict asked about.

@@ -5,6 +5,7 @@ mod credential;
 mod endpoint;
 mod facts;
 mod memory;
+mod metrics_token;
 mod oauth;
 mod project;
 mod refusal;
@@ -15,6 +16,7 @@ mod verdict;
 pub use endpoint::{Endpoint, is_gateway_path};
 pub use facts::{Facts, PlatformAnswer};
 pub use memory::Memory;
+pub use metrics_token::MetricsToken;
 pub use refusal::{QuotaReport, Refusal, RefusalForm, Rendered};
 pub use verdict::{Document, SignatureQuestion, ToOrigin, ToUpstream, Verdict};
 
@@ -27,6 +29,8 @@ use crate::{
 pub const MAX_TARGET_BYTES: usize = 8192;
 /// The largest form that an OAuth endpoint reads, in bytes.
 pub const MAX_FORM_BYTES: usize = 16 * 1024;
+/// The largest body that is forwarded to the origin, in bytes.
+pub const MAX_ORIGIN_BODY_BYTES: usize = 64 * 1024;
 
 /// What a door decides by: the policy in force and the secrets it was deployed with.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,8 @@ pub struct Gate<'a> {
     pub code_key: &'a CodeKey,
     /// The shared secret of HS256 service tokens, if this door accepts them.
     pub service_secret: Option<&'a VerificationKey>,
+    /// What a scrape must present, if anything.
+    pub metrics_token: Option<&'a MetricsToken>,
 }
 
 /// Decides one request.
@@ -45,6 +51,48 @@ pub fn decide(gate: &Gate<'_>, facts: &Facts<'_>, memory: &mut Memory, now: Unix
         Ok(verdict) => verdict,
         Err(refusal) => Verdict::Refuse(refusal),
     }
+}
+
+/// Decides one request while there is no policy, or none young enough: liveness and metrics are answered, all else is refused.
+pub fn decide_without_policy(facts: &Facts<'_>, metrics_token: Option<&MetricsToken>) -> Verdict {
+    let endpoint = endpoint_of(facts.target);
+    let outcome = match endpoint {
+        Some(Endpoint::Ping) => get(facts, Verdict::Answer(Document::Ping)),
+        Some(Endpoint::Metrics) => metrics(facts, metrics_token),
+        _ => Err(Refusal::outage(
+            ProblemType::PolicyUnavailable,
+            endpoint,
+            facts,
+            "The edge has no policy that is young enough to decide by. Try again in a moment.",
+        )),
+    };
+    match outcome {
+        Ok(verdict) => verdict,
+        Err(refusal) => Verdict::Refuse(refusal),
+    }
+}
+
+/// The refusal of a request that [`Verdict::Origin`] sent to an origin that did not answer.
+pub fn origin_unavailable(facts: &Facts<'_>) -> Refusal {
+    Refusal::outage(
+        ProblemType::OriginUnavailable,
+        endpoint_of(facts.target),
+        facts,
+        "The part of the gateway that signs people in and issues tokens did not answer. Try again in a moment.",
+    )
+}
+
+/// The endpoint that a target names; `None` when its path is not canonical.
+pub fn endpoint_of(target: &str) -> Option<Endpoint> {
+    let raw_path = target.split('?').next().unwrap_or_default();
+    CanonicalPath::parse(raw_path).ok().map(|path| Endpoint::of(&path))
+}
+
+fn metrics(facts: &Facts<'_>, token: Option<&MetricsToken>) -> Result<Verdict, Refusal> {
+    if token.is_some_and(|token| !token.admits(facts.authorization)) {
+        return Err(Refusal::credential_missing());
+    }
+    get(facts, Verdict::Answer(Document::Metrics))
 }
 
 fn judge(
@@ -71,7 +119,7 @@ fn judge(
     }
     match endpoint {
         Endpoint::Ping => get(facts, Verdict::Answer(Document::Ping)),
-        Endpoint::Metrics => get(facts, Verdict::Answer(Document::Metrics)),
+        Endpoint::Metrics => metrics(facts, gate.metrics_token),
         Endpoint::ServerMetadata => get(facts, Verdict::Answer(Document::ServerMetadata)),
         Endpoint::JwkSet => get(facts, Verdict::Answer(Document::JwkSet)),
         Endpoint::Authorize => oauth::authorize(gate, facts, query),

@@ -9,13 +9,18 @@ use alloc::{
 
 use serde_json::json;
 
+use super::{Endpoint, Facts};
 use crate::{
     gcra::{Outcome, Quota},
+    header,
     jwt::TokenFault,
     oauth_error::OAuthError,
     problem::ProblemType,
     scope::Scopes,
 };
+
+/// When to come back after an outage, in seconds: origin and policy are tried again every second.
+const OUTAGE_RETRY_SECONDS: u64 = 2;
 
 /// A request that ends here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub enum RefusalForm {
     OAuth(OAuthError, &'static str),
     /// A page: the person at the browser is the only one who can be told.
     Page(&'static str),
+    /// A page that says that the gateway is out of order for a moment.
+    OutagePage(ProblemType, &'static str),
 }
 
 /// A quota and what became of it (draft-ietf-httpapi-ratelimit-headers).
@@ -91,6 +98,30 @@ impl Refusal {
     /// A page.
     pub const fn page(text: &'static str) -> Self {
         Self { form: RefusalForm::Page(text), challenge: None, allow: None, retry_after: None, quota: None }
+    }
+
+    /// The body is larger than `limit` bytes.
+    pub fn body_too_large(limit: usize) -> Self {
+        Self::problem(ProblemType::BodyTooLarge, format!("The body is larger than {limit} bytes."))
+    }
+
+    /// The gateway cannot do this now: a page for a person, OAuth's error for its endpoints, a problem for everybody else.
+    pub(super) fn outage(
+        kind: ProblemType,
+        endpoint: Option<Endpoint>,
+        facts: &Facts<'_>,
+        detail: &'static str,
+    ) -> Self {
+        let form = match endpoint {
+            Some(Endpoint::Token | Endpoint::Revoke) => {
+                RefusalForm::OAuth(OAuthError::TemporarilyUnavailable, detail)
+            }
+            Some(Endpoint::Authorize | Endpoint::Page) if facts.accepts_page() => {
+                RefusalForm::OutagePage(kind, detail)
+            }
+            _ => RefusalForm::Problem(kind, detail.into()),
+        };
+        Self { form, challenge: None, allow: None, retry_after: Some(OUTAGE_RETRY_SECONDS), quota: None }
     }
 
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
@@ -189,20 +220,24 @@ impl Refusal {
     /// The status.
     pub const fn status(&self) -> u16 {
         match &self.form {
-            RefusalForm::Problem(kind, _) => kind.status(),
+            RefusalForm::Problem(kind, _) | RefusalForm::OutagePage(kind, _) => kind.status(),
             RefusalForm::OAuth(error, _) => error.status(),
             RefusalForm::Page(_) => 400,
         }
     }
 
-    /// A short, stable text: the kind and the status.
-    pub fn summary(&self) -> String {
-        let kind = match &self.form {
-            RefusalForm::Problem(kind, _) => kind.slug(),
+    /// The problem's slug, OAuth's error code, or `page`.
+    pub const fn kind(&self) -> &'static str {
+        match &self.form {
+            RefusalForm::Problem(kind, _) | RefusalForm::OutagePage(kind, _) => kind.slug(),
             RefusalForm::OAuth(error, _) => error.code(),
             RefusalForm::Page(_) => "page",
-        };
-        format!("refuse {} {kind}", self.status())
+        }
+    }
+
+    /// A short, stable text: the kind and the status.
+    pub fn summary(&self) -> String {
+        format!("refuse {} {}", self.status(), self.kind())
     }
 
     /// The response.
@@ -239,14 +274,18 @@ impl Refusal {
                 headers.push(("pragma", "no-cache".into()));
                 json!({ "error": error.code(), "error_description": description }).to_string()
             }
-            RefusalForm::Page(text) => {
+            RefusalForm::Page(text) | RefusalForm::OutagePage(_, text) => {
                 headers.push(("content-type", "text/html; charset=utf-8".into()));
                 headers.push(("content-security-policy", PAGE_POLICY.into()));
                 headers.push(("referrer-policy", "no-referrer".into()));
-                headers.push(("x-content-type-options", "nosniff".into()));
-                page(text, request_id)
+                let (title, advice) = match self.form {
+                    RefusalForm::OutagePage(..) => ("One moment", OUTAGE_ADVICE),
+                    _ => ("This sign-in cannot go on", SIGN_IN_ADVICE),
+                };
+                page(title, text, advice, request_id)
             }
         };
+        headers.extend(header::security(issuer).into_iter().map(|(name, value)| (name, value.to_string())));
         Rendered { status: self.status(), headers, body }
     }
 }
@@ -255,8 +294,12 @@ impl Refusal {
 const PAGE_POLICY: &str =
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+const SIGN_IN_ADVICE: &str = "Nothing was shared with the application. Go back to it and try again; if this page comes back, tell the people who run it.";
+const OUTAGE_ADVICE: &str =
+    "Nothing was changed. Reload the page in a moment; if it stays like this, tell the people who run it.";
+
 /// A page that works when the origin does not: its style sheet is a nicety.
-fn page(text: &str, request_id: &str) -> String {
+fn page(title: &str, text: &str, advice: &str, request_id: &str) -> String {
     let mut shown_id = String::new();
     for character in
         request_id.chars().filter(|character| character.is_ascii_alphanumeric() || *character == '-')
@@ -265,9 +308,9 @@ fn page(text: &str, request_id: &str) -> String {
     }
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>This sign-in cannot go on · Gateward</title>\n\
-         <link rel=\"stylesheet\" href=\"/assets/gateward.css\">\n</head>\n<body>\n<main class=\"card\">\n<h1>This sign-in cannot go on</h1>\n\
-         <p>{text}</p>\n<p>Nothing was shared with the application. Go back to it and try again; if this page comes back, tell the people who run it.</p>\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title} · Gateward</title>\n\
+         <link rel=\"stylesheet\" href=\"/assets/gateward.css\">\n</head>\n<body>\n<main class=\"card\">\n<h1>{title}</h1>\n\
+         <p>{text}</p>\n<p>{advice}</p>\n\
          <p class=\"muted\">Request {shown_id}</p>\n</main>\n</body>\n</html>\n"
     )
 }

@@ -145,6 +145,11 @@ impl Sample {
 
     /// The gate.
     pub fn gate(&self) -> Gate<'_> {
-        Gate { active: &self.active, code_key: &self.code_key, service_secret: self.service_secret.as_ref() }
+        Gate {
+            active: &self.active,
+            code_key: &self.code_key,
+            service_secret: self.service_secret.as_ref(),
+            metrics_token: None,
+        }
     }
 }

@@ -8,7 +8,10 @@ use alloc::{
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Facts, Gate, Memory, PlatformAnswer, Refusal, RefusalForm, Verdict, decide, sample};
+use super::{
+    Document, Facts, Gate, Memory, MetricsToken, PlatformAnswer, Refusal, RefusalForm, Verdict, decide,
+    decide_without_policy, origin_unavailable, sample,
+};
 use crate::{
     gcra::Quota,
     jwt::{KeyPhase, TokenFault},
@@ -238,4 +241,61 @@ proptest! {
             );
         }
     }
+}
+
+#[test]
+fn without_a_policy_only_the_edge_itself_answers() {
+    let decide = |method: &str, target: &str| {
+        decide_without_policy(&Facts { method, target, ..Facts::default() }, None).summary()
+    };
+    assert_eq!(decide("GET", "/ping"), "answer Ping");
+    assert_eq!(decide("POST", "/ping"), "refuse 405 method-not-allowed");
+    assert_eq!(decide("GET", "/metrics"), "answer Metrics");
+    assert_eq!(decide("POST", "/oauth/token"), "refuse 503 temporarily_unavailable");
+    for target in ["/notes/api/x", "/.well-known/jwks.json", "/sign-in", "/a/../ping", "", "/internal/policy"]
+    {
+        assert_eq!(decide("GET", target), "refuse 503 policy-unavailable", "{target}");
+    }
+}
+
+#[test]
+fn an_outage_is_said_in_the_callers_terms_with_a_time_to_come_back() {
+    let browser = Some("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
+    for (method, target, accept, content_type) in [
+        ("POST", "/oauth/token", browser, "application/json"),
+        ("POST", "/oauth/revoke", None, "application/json"),
+        ("GET", "/oauth/authorize", browser, "text/html; charset=utf-8"),
+        ("POST", "/sign-in", browser, "text/html; charset=utf-8"),
+        ("POST", "/sign-in", Some("*/*"), "application/problem+json"),
+        ("GET", "/account", None, "application/problem+json"),
+    ] {
+        let facts = Facts { method, target, accept, ..Facts::default() };
+        let rendered = origin_unavailable(&facts).render("https://auth.test", "r1");
+        let header = |name: &str| {
+            rendered.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+        };
+        assert_eq!(rendered.status, 503, "{target}");
+        assert_eq!(header("content-type"), Some(content_type), "{target}");
+        assert_eq!(header("cache-control"), Some("no-store"));
+        assert_eq!(header("x-content-type-options"), Some("nosniff"));
+        assert!(
+            header("retry-after")
+                .is_some_and(|seconds| seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0))
+        );
+    }
+}
+
+#[test]
+fn metrics_want_their_token_where_one_is_set() {
+    let gateway = gateway(|_| {});
+    let token = MetricsToken::new("scrape-me");
+    let gate = Gate { metrics_token: Some(&token), ..gateway.gate() };
+    let mut memory = Memory::default();
+    let mut ask = |authorization| {
+        let facts = Facts { method: "GET", target: "/metrics", authorization, ..Facts::default() };
+        decide(&gate, &facts, &mut memory, sample::NOW)
+    };
+    assert_eq!(ask(Some("Bearer scrape-me")), Verdict::Answer(Document::Metrics));
+    assert_eq!(ask(None).summary(), "refuse 401 credential-missing");
+    assert_eq!(ask(Some("Bearer other")).summary(), "refuse 401 credential-missing");
 }

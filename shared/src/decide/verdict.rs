@@ -84,6 +84,18 @@ pub struct SignatureQuestion {
 }
 
 impl Verdict {
+    /// What became of the request, as a metric's label: one of a bounded set.
+    pub const fn outcome(&self) -> &'static str {
+        match self {
+            Self::Refuse(refusal) => refusal.kind(),
+            Self::Redirect(redirect) => redirect.error.code(),
+            Self::Answer(_) => "answered",
+            Self::Origin(_) => "to_origin",
+            Self::Upstream(_) => "to_upstream",
+            Self::NeedsForm(_) | Self::NeedsKey | Self::NeedsSignature(_) => "asked",
+        }
+    }
+
     /// A short, stable text of the verdict, for the corpus and for logs: no secret, no personal data.
     pub fn summary(&self) -> String {
         match self {

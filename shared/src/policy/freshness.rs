@@ -14,6 +14,14 @@ const RETRY_AFTER_MILLIS: u64 = 1_000;
 /// mid-flight, so that no flag may say for ever that somebody is refreshing.
 const ATTEMPT_MILLIS: u64 = 2_000;
 
+/// How long after an unknown `kid` made us ask, no other one does, in milliseconds: anybody can invent one.
+const UNKNOWN_KEY_COOLDOWN_MILLIS: u64 = 5_000;
+
+/// Whether a token's unknown `kid` may make this isolate ask for a newer policy; `last` is when one last did.
+pub fn may_refresh_for_key(now: UnixMillis, last: Option<UnixMillis>) -> bool {
+    last.is_none_or(|last| now.since(last) >= UNKNOWN_KEY_COOLDOWN_MILLIS)
+}
+
 /// Ages, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreshnessBounds {
@@ -34,7 +42,7 @@ impl Default for FreshnessBounds {
 /// The last refresh that was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// When it began.
+    /// When it began; of a failed one, when it failed.
     pub at: UnixMillis,
     /// Whether it is known to have failed.
     pub failed: bool,
@@ -54,14 +62,36 @@ pub enum Freshness {
 }
 
 impl FreshnessBounds {
+    /// Like [`Self::judge`], in an isolate that saw the origin accept a change at `changed_at`: a policy made before that is
+    /// refreshed first, for as long as another isolate may take to learn of the change.
+    pub fn judge_after_change(
+        &self,
+        made_at: UnixMillis,
+        now: UnixMillis,
+        last: Option<Attempt>,
+        changed_at: Option<UnixMillis>,
+    ) -> Freshness {
+        let out_of_date = changed_at.is_some_and(|changed_at| {
+            made_at <= changed_at && now.since(changed_at) < self.stale_seconds.saturating_mul(1000)
+        });
+        match self.judge(made_at, now, last) {
+            Freshness::Serve if Self::failed_just_now(now, last) => Freshness::Serve,
+            Freshness::Serve | Freshness::ServeAndRefresh if out_of_date => Freshness::RefreshFirst,
+            judged => judged,
+        }
+    }
+
+    fn failed_just_now(now: UnixMillis, last: Option<Attempt>) -> bool {
+        last.is_some_and(|attempt| attempt.failed && now.since(attempt.at) < RETRY_AFTER_MILLIS)
+    }
+
     /// Judges a policy made at `made_at`; `last` is the isolate's last attempt to refresh.
     pub fn judge(&self, made_at: UnixMillis, now: UnixMillis, last: Option<Attempt>) -> Freshness {
         let age = now.since(made_at);
         let exceeds = |seconds: u64| age >= seconds.saturating_mul(1000);
         let somebody_tries =
             last.is_some_and(|attempt| !attempt.failed && now.since(attempt.at) < ATTEMPT_MILLIS);
-        let failed_just_now =
-            last.is_some_and(|attempt| attempt.failed && now.since(attempt.at) < RETRY_AFTER_MILLIS);
+        let failed_just_now = Self::failed_just_now(now, last);
         if exceeds(self.hard_seconds) {
             Freshness::Expired
         } else if !exceeds(self.soft_seconds) || failed_just_now {
@@ -93,6 +123,51 @@ mod tests {
         assert_eq!(judge(300_000, None), Freshness::Expired);
         // A clock behind the origin's sees a policy of age 0, not a panic.
         assert_eq!(bounds.judge(made, UnixMillis(0), None), Freshness::Serve);
+    }
+
+    #[test]
+    fn a_change_seen_here_is_looked_for_at_once() {
+        let bounds = FreshnessBounds::default();
+        let made = UnixMillis(1_000_000);
+        let judge = |age: u64, last: Option<Attempt>, changed_after: u64| {
+            bounds.judge_after_change(
+                made,
+                made.plus_millis(age),
+                last,
+                Some(made.plus_millis(changed_after)),
+            )
+        };
+        assert_eq!(judge(100, None, 50), Freshness::RefreshFirst);
+        assert_eq!(judge(100, None, 0), Freshness::RefreshFirst);
+        assert_eq!(judge(4_000, None, 3_000), Freshness::RefreshFirst);
+        // A policy that was made after the change has it.
+        let before = UnixMillis(made.0 - 1);
+        assert_eq!(bounds.judge_after_change(made, made, None, Some(before)), Freshness::Serve);
+        // An origin that cannot be reached, or whose clock is behind, does not make every request wait.
+        let failed = Attempt { at: made.plus_millis(90), failed: true };
+        assert_eq!(judge(100, Some(failed), 50), Freshness::Serve);
+        let ahead = made.plus_millis(6_000);
+        assert_eq!(
+            bounds.judge_after_change(
+                ahead.plus_millis(0),
+                ahead.plus_millis(1_000),
+                None,
+                Some(made.plus_millis(1_000))
+            ),
+            Freshness::Serve
+        );
+        assert_eq!(
+            bounds.judge_after_change(made, made.plus_millis(300_000), None, Some(made)),
+            Freshness::Expired
+        );
+    }
+
+    #[test]
+    fn an_invented_kid_asks_once_in_a_while() {
+        let now = UnixMillis(1_000_000);
+        assert!(may_refresh_for_key(now, None));
+        assert!(!may_refresh_for_key(now.plus_millis(4_999), Some(now)));
+        assert!(may_refresh_for_key(now.plus_millis(5_000), Some(now)));
     }
 
     #[test]
