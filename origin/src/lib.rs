@@ -7,5 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod configuration;
 pub mod database;
+pub mod events;
+pub mod outbox;
 #[cfg(test)]
 pub(crate) mod test_database;

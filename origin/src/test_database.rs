@@ -4,6 +4,8 @@
 //! A test that leaves work behind fails: [`run`] ends by checking what is left, then drops the databases. Those of a test that
 //! failed stay, for a look at them.
 
+use std::time::Duration;
+
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::sync::OnceCell;
@@ -13,6 +15,7 @@ use uuid::Uuid;
 use crate::clock::{Clock, Randomness};
 use crate::configuration::{DatabaseUrl, MigrateConfiguration, Source};
 use crate::database::{Database, migrate};
+use crate::outbox::{Forwarder, ReadDatabase, Settings};
 
 const VARIABLE: &str = "GATEWARD_TEST_DATABASE_URL";
 
@@ -35,11 +38,20 @@ pub(crate) struct TestDatabase {
     names: [String; 2],
 }
 
-/// Runs a test with databases of its own and checks what it leaves behind.
+/// Runs a test with databases of its own and checks what it leaves behind: the real forwarder must be able to carry everything out,
+/// and what arrived must be what happened.
 pub(crate) async fn run(test: impl AsyncFnOnce(&TestDatabase)) {
     let databases = TestDatabase::create().await;
     test(&databases).await;
-    databases.finish().await;
+    databases.settle().await;
+    databases.drop_databases().await;
+}
+
+/// As [`run`], for a test whose subject is what cannot be carried out.
+pub(crate) async fn run_leaving_work(test: impl AsyncFnOnce(&TestDatabase)) {
+    let databases = TestDatabase::create().await;
+    test(&databases).await;
+    databases.drop_databases().await;
 }
 
 impl TestDatabase {
@@ -75,12 +87,63 @@ impl TestDatabase {
     }
 
     /// A connection past every policy, to the read database.
-    #[allow(dead_code, reason = "the tests of the forwarder look there")]
     pub(crate) async fn read_side(&self) -> PgConnection {
         self.read_admin.connect().await.expect("the administrator connects to the read database")
     }
 
-    async fn finish(self) {
+    /// A forwarder with the real destination and a short lease.
+    pub(crate) fn real_forwarder(&self, name: &str) -> Forwarder<ReadDatabase> {
+        let mut settings = Settings::new(name.to_owned(), Duration::from_secs(10), Duration::from_millis(10));
+        settings.first_backoff = Duration::from_millis(1);
+        Forwarder::new(self.forwarder.clone(), ReadDatabase::new(self.read.clone()), settings)
+    }
+
+    /// Drains the outbox and compares both sides.
+    async fn settle(&self) {
+        let drained = self.real_forwarder("teardown").drain().await.expect("the outbox can be drained");
+        assert!(drained.is_complete(), "work was left behind: {drained:?}");
+        let (mut command, mut read) = (self.admin().await, self.read_side().await);
+        let left: i64 = sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM auth_gateway.outbox) + (SELECT count(*) FROM auth_gateway.outbox_failed)",
+        )
+        .fetch_one(&mut command)
+        .await
+        .expect("the outbox can be counted");
+        assert_eq!(left, 0, "rows were left in the outbox");
+
+        let columns =
+            "event_id::text, workspace_id::text, aggregate_type, aggregate_id::text, version, event_type,
+                       schema_version, payload, metadata, occurred_at";
+        let mut sides = Vec::new();
+        for (connection, table) in [(&mut command, "auth_gateway.events"), (&mut read, "public.auth_events")]
+        {
+            let statement =
+                format!("SELECT to_jsonb(e) FROM (SELECT {columns} FROM {table} ORDER BY event_id) AS e");
+            let rows: Vec<serde_json::Value> = sqlx::query_scalar(AssertSqlSafe(statement))
+                .fetch_all(connection)
+                .await
+                .expect("both sides can be read");
+            sides.push(rows);
+        }
+        assert_eq!(sides[0], sides[1], "the read side differs from the events");
+
+        let broken: Vec<String> = sqlx::query_scalar(
+            "SELECT event_type || ' ' || event_id FROM (
+                 SELECT *, row_number() OVER aggregate AS place, lag(event_hash) OVER aggregate AS before
+                 FROM auth_gateway.events
+                 WINDOW aggregate AS (PARTITION BY workspace_id, aggregate_type, aggregate_id ORDER BY version)) AS e
+             WHERE version <> place OR prev_hash IS DISTINCT FROM before
+                OR event_hash <> sha256(coalesce(prev_hash, ''::bytea) || body)
+                OR convert_from(body, 'UTF8')::jsonb -> 'payload' <> payload
+                OR convert_from(body, 'UTF8')::jsonb -> 'metadata' <> metadata",
+        )
+        .fetch_all(&mut command)
+        .await
+        .expect("the chains can be read");
+        assert_eq!(broken, Vec::<String>::new(), "an aggregate's chain is broken");
+    }
+
+    async fn drop_databases(self) {
         for database in [&self.database, &self.forwarder, &self.read] {
             database.close().await;
         }

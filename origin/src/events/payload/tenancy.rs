@@ -1,0 +1,136 @@
+//! Workspaces, projects, clients, service tokens, and the keys that sign.
+
+use serde::Serialize;
+use shared::scope::Scopes;
+use uuid::Uuid;
+
+use super::{payloads, words};
+use crate::events::field::{EventField, Identifier, Moment, Name, RegisteredUri};
+
+words! {
+    /// Whether a client can keep a secret (RFC 6749, 2.1).
+    ClientKind {
+        /// It cannot.
+        Public,
+        /// It can.
+        Confidential,
+    }
+    /// What a service accepts.
+    CredentialKind {
+        /// An access token (RFC 9068).
+        AccessToken,
+        /// A service token.
+        ServiceToken,
+        /// An API key.
+        ApiKey,
+    }
+}
+
+/// A service as an event tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServiceState {
+    /// The second segment of its path.
+    pub slug: Identifier,
+    /// Where it is.
+    pub upstreams: Vec<RegisteredUri>,
+    /// What every request needs.
+    pub scopes: Scopes,
+    /// What it accepts.
+    pub credentials: Vec<CredentialKind>,
+    /// How many requests need no credential.
+    pub public_routes: u32,
+}
+
+impl EventField for ServiceState {}
+
+payloads! {
+    /// There is a workspace.
+    Workspace, 1: WorkspaceCreated {
+        /// Its short name.
+        slug: Identifier,
+        /// Its name.
+        name: Name,
+    }
+    /// A workspace has another name.
+    Workspace, 1: WorkspaceUpdated {
+        /// Its name.
+        name: Name,
+    }
+    /// There is a project.
+    Project, 1: ProjectCreated {
+        /// The first segment of its path.
+        slug: Identifier,
+        /// Its name.
+        name: Name,
+        /// All of its services.
+        services: Vec<ServiceState>,
+    }
+    /// A project or one of its services is different now.
+    Project, 1: ProjectUpdated {
+        /// Its name.
+        name: Name,
+        /// All of its services, as they are now.
+        services: Vec<ServiceState>,
+    }
+    /// There is a client.
+    Client, 1: ClientRegistered {
+        /// `client_id`.
+        client_id: Identifier,
+        /// The project it belongs to.
+        project_id: Uuid,
+        /// What people see on the consent page.
+        name: Name,
+        /// Public or confidential.
+        kind: ClientKind,
+        /// Where codes may go.
+        redirect_uris: Vec<RegisteredUri>,
+        /// What it may ask for.
+        scopes: Scopes,
+    }
+    /// A client is different now.
+    Client, 1: ClientUpdated {
+        /// `client_id`.
+        client_id: Identifier,
+        /// The project it belongs to.
+        project_id: Uuid,
+        /// What people see on the consent page.
+        name: Name,
+        /// Public or confidential.
+        kind: ClientKind,
+        /// Where codes may go.
+        redirect_uris: Vec<RegisteredUri>,
+        /// What it may ask for.
+        scopes: Scopes,
+        /// Whether it may do anything at all.
+        enabled: bool,
+    }
+    /// A service token was issued; the aggregate's id is its `jti`.
+    ServiceToken, 1: ServiceTokenIssued {
+        /// The project it is for.
+        project_id: Uuid,
+        /// The service that will present it.
+        service: Identifier,
+        /// What it may do.
+        scopes: Scopes,
+        /// Who asked for it.
+        issued_by: Name,
+        /// When it ends.
+        expires_at: Moment,
+    }
+    /// A service token is refused from now on.
+    ServiceToken, 1: ServiceTokenRevoked {
+        /// The project it was for.
+        project_id: Uuid,
+        /// Who asked for it.
+        revoked_by: Name,
+        /// Why.
+        reason: Name,
+    }
+    /// A key signs from now on.
+    SigningKey, 1: SigningKeyActivated {
+        /// `kid`.
+        kid: Identifier,
+        /// `alg`.
+        algorithm: Identifier,
+    }
+}

@@ -1,0 +1,28 @@
+//! Carries events out, at least once, in order per aggregate. Nothing is lost: a row leaves the outbox only in the statement that
+//! acknowledges its delivery, or on its way to `outbox_failed`.
+//!
+//! An aggregate hashes to a lane ([`lane_of`]), and a lane is leased whole, with an epoch that fences the acknowledgement of whoever
+//! held it before. An outage of the destination stops the destination and costs no row an attempt; a row that the destination
+//! refuses is found by halving the batch, tried five times, and then parked together with its aggregate, and with nothing else.
+//! No transaction is open while something is being delivered.
+
+mod breaker;
+mod delivery;
+mod destination;
+mod forwarder;
+mod halving;
+mod lane;
+mod lease;
+mod queue;
+mod read_database;
+mod settlement;
+mod statistics;
+#[cfg(test)]
+mod tests;
+
+pub use self::delivery::Delivery;
+pub use self::destination::{DeliveryError, Destination};
+pub use self::forwarder::{Drained, Forwarder, ForwarderError, Settings};
+pub use self::lane::{LANES, lane_of};
+pub use self::read_database::ReadDatabase;
+pub use self::statistics::{DestinationStatistics, statistics};

@@ -1,0 +1,77 @@
+//! The destination that is a plain Postgres: `public.auth_events` of the read database. An event that is there already stays as it
+//! is, so delivering it again changes nothing.
+
+use uuid::Uuid;
+
+use super::delivery::Delivery;
+use super::destination::{DeliveryError, Destination};
+use crate::database::{Actor, Component, Database, DatabaseError, sqlstate};
+
+/// The read side, by its projector login.
+#[derive(Debug, Clone)]
+pub struct ReadDatabase {
+    database: Database,
+}
+
+impl ReadDatabase {
+    /// Delivers through `database`, whose login may act as the projector.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    async fn insert(&self, batch: &[Delivery]) -> Result<(), DatabaseError> {
+        let mut scope = self.database.scope(Actor::System(Component::Projector)).await?;
+        sqlx::query(
+            "INSERT INTO auth_events (event_id, workspace_id, aggregate_type, aggregate_id, version, event_type,
+                                      schema_version, payload, metadata, occurred_at)
+             SELECT event_id, workspace_id, aggregate_type, aggregate_id, version, event_type, schema_version, payload,
+                    metadata, occurred_at
+             FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::text[], $7::smallint[],
+                         $8::jsonb[], $9::jsonb[], $10::timestamptz[]) WITH ORDINALITY
+                  AS batch (event_id, workspace_id, aggregate_type, aggregate_id, version, event_type, schema_version,
+                            payload, metadata, occurred_at, place)
+             ORDER BY place
+             ON CONFLICT (event_id) DO NOTHING",
+        )
+        .bind(column(batch, |row| row.event_id))
+        .bind(column(batch, |row| row.workspace_id))
+        .bind(column(batch, |row| row.aggregate_type.clone()))
+        .bind(column::<Uuid>(batch, |row| row.aggregate_id))
+        .bind(column(batch, |row| row.version))
+        .bind(column(batch, |row| row.event_type.clone()))
+        .bind(column(batch, |row| row.schema_version))
+        .bind(column(batch, |row| row.payload.clone()))
+        .bind(column(batch, |row| row.metadata.clone()))
+        .bind(column(batch, |row| row.occurred_at))
+        .execute(scope.connection())
+        .await?;
+        scope.commit().await
+    }
+}
+
+fn column<T>(batch: &[Delivery], of: impl Fn(&Delivery) -> T) -> Vec<T> {
+    batch.iter().map(of).collect()
+}
+
+impl Destination for ReadDatabase {
+    async fn deliver(&self, batch: &[Delivery]) -> Result<(), DeliveryError> {
+        self.insert(batch).await.map_err(|error| {
+            let reason = error.to_string();
+            match &error {
+                // Data exceptions, integrity violations, limits of a row, and a trigger that says no: the row's own fault.
+                // Anything else (a missing table or right, a server that is down) would meet every row alike.
+                DatabaseError::Refused(source)
+                    if sqlstate(source).is_some_and(|code| {
+                        code.starts_with("22")
+                            || code.starts_with("23")
+                            || code.starts_with("54")
+                            || code == "P0001"
+                    }) =>
+                {
+                    DeliveryError::Refused(reason)
+                }
+                _ => DeliveryError::Outage(reason),
+            }
+        })
+    }
+}
