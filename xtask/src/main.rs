@@ -2,6 +2,7 @@
 
 mod bench;
 mod clock;
+mod demo;
 mod entropy;
 mod exec;
 mod postgres;
@@ -34,6 +35,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Up(up::Options),
+    Demo(demo::Options),
     Test(test::Options),
     Bench(bench::Options),
     /// Builds the edge's modules into edge/dist; `wrangler` calls it.
@@ -63,6 +65,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Up(options) => up::run(&project, &options),
         Command::Bench(options) => bench::run(&project, &options),
+        Command::Demo(options) => demo::run(&project, &options),
         Command::Test(options) => test::run(&project, &options),
         Command::BuildEdge => {
             let _turn = setup::take_turn(&project)?;

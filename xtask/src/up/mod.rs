@@ -18,6 +18,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 pub(crate) use gateway::Gateway;
+pub(crate) use record::Record;
 use supervisor::End;
 
 use crate::progress::say;
