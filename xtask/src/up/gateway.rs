@@ -40,8 +40,7 @@ impl Gateway {
         };
         let ports = options.ports.resolve();
         let lock = lock(&data)?;
-        // After a `kill -9` of `up` its parts are given their time to stop.
-        ports.check(options.database_url.is_none(), options.control, Duration::from_secs(3))?;
+        check_ports(options)?;
         let secrets = Secrets::load_or_draw(&data)?;
         let server = match &options.database_url {
             Some(_) => None,
@@ -152,6 +151,11 @@ impl Gateway {
         signals::unlisten();
         outcome
     }
+}
+
+/// Fails when a port is taken. After a `kill -9` of `up` its parts are given their time to stop.
+pub(crate) fn check_ports(options: &Options) -> Result<()> {
+    options.ports.resolve().check(options.database_url.is_none(), options.control, Duration::from_secs(3))
 }
 
 /// Two gateways must not share a data folder.

@@ -55,6 +55,8 @@ pub(crate) struct Options {
 
 /// Runs until a signal or a crash.
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
+    // Before minutes of building, not after.
+    gateway::check_ports(options)?;
     say("Gateward: setting up");
     let ready = setup::all(project)?;
     say("Gateward: starting");
