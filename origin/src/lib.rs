@@ -8,6 +8,8 @@ pub mod clock;
 pub mod configuration;
 pub mod database;
 pub mod events;
+pub mod http;
 pub mod outbox;
+pub mod policy;
 #[cfg(test)]
 pub(crate) mod test_database;

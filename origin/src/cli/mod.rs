@@ -7,6 +7,7 @@ mod logging;
 mod migrate;
 mod output;
 mod secrets;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(serve::Arguments),
     Migrate(migrate::Arguments),
     Check(check::Arguments),
     Secrets(secrets::Arguments),
@@ -35,6 +37,7 @@ pub async fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let source = Source::environment();
     let result = match arguments.command {
+        Command::Serve(arguments) => serve::run(&arguments, &source).await,
         Command::Migrate(arguments) => migrate::run(&arguments, &source).await,
         Command::Check(arguments) => check::run(&arguments, &source),
         Command::Secrets(arguments) => secrets::run(&arguments),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use shared::policy::Limits;
+
 use super::database_url::DatabaseUrl;
 use super::fault::Faults;
 use super::reader::{Reader, Source};
@@ -49,6 +51,8 @@ pub struct ServeConfiguration {
     pub lifetimes: Lifetimes,
     /// How often the policy is compiled and confirmed.
     pub policy_compile_interval: Duration,
+    /// The quotas that the edges keep.
+    pub limits: Limits,
     /// How log lines look.
     pub log_format: LogFormat,
 }
@@ -76,6 +80,7 @@ impl ServeConfiguration {
             reader.or("POLICY_COMPILE_INTERVAL", Duration::from_millis(500), |text| {
                 milliseconds_within(text, 50, 4_000)
             });
+        let limits = value::limits(reader);
         let log_format = log_format(reader);
         Some(Self {
             listen,
@@ -89,6 +94,7 @@ impl ServeConfiguration {
             mail: mail?,
             lifetimes,
             policy_compile_interval,
+            limits,
             log_format,
         })
     }

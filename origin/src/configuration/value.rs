@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::VerifyingKey;
+use shared::{gcra::Quota, policy::Limits};
 use url::{Host, Url};
 
 use super::reader::{Problem, Reader};
@@ -165,6 +166,32 @@ impl MailConfiguration {
     }
 }
 
+/// The quotas that the edges keep: of an address, of an address at what takes credentials, of a client.
+pub(super) fn limits(reader: &mut Reader<'_>) -> Limits {
+    let mut read = |variable, requests| reader.or(variable, Quota { requests, window_seconds: 60 }, quota);
+    Limits {
+        address: read("RATE_LIMIT_ADDRESS", 1_200),
+        credential: read("RATE_LIMIT_CREDENTIAL", 120),
+        client: read("RATE_LIMIT_CLIENT", 600),
+    }
+}
+
+/// `1200/60s`: so many requests in so long.
+fn quota(text: &str) -> Result<Quota, Problem> {
+    const FIX: &str =
+        "Set it to requests and window, such as 1200/60s: 1 to 1000000000 requests in 1 to 86400 seconds.";
+    let malformed = || Problem::new("is not a quota", FIX);
+    let (requests, window) = text.split_once('/').ok_or_else(malformed)?;
+    let requests: u32 = requests.parse().map_err(|_| malformed())?;
+    let window = parse_duration(window).ok_or_else(malformed)?;
+    match u32::try_from(window.as_secs()) {
+        Ok(window_seconds @ 1..=86_400) if (1..=1_000_000_000).contains(&requests) => {
+            Ok(Quota { requests, window_seconds })
+        }
+        _ => Err(Problem::new("is out of its range", FIX)),
+    }
+}
+
 /// An edge that may call the origin.
 #[derive(Clone, Debug)]
 pub struct EdgePublicKey {
@@ -279,6 +306,16 @@ mod tests {
             ["", "m", "-1", "1.5h", "5 m", "5w", "１m", "99999999999999999999", "18446744073709551615d"]
         {
             assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn quotas_have_a_number_and_a_window() {
+        let read = |text: &str| quota(text).ok().map(|quota| (quota.requests, quota.window_seconds));
+        assert_eq!(read("1200/60s"), Some((1_200, 60)));
+        assert_eq!(read("5/1m"), Some((5, 60)));
+        for text in ["", "1200", "0/60s", "1/0", "-1/60", "1/2d", "1/60s/2", "5000000000/60"] {
+            assert_eq!(read(text), None, "{text}");
         }
     }
 

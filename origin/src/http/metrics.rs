@@ -1,0 +1,142 @@
+//! Counters in the `OpenMetrics` text format. It may not have a label that a caller chooses: endpoints are those that are mounted.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use super::Origin;
+use crate::outbox;
+
+/// How long a scrape waits for the outbox: a scrape without it says more than none.
+const OUTBOX_LIMIT: Duration = Duration::from_secs(2);
+
+/// Upper bounds of the histogram of durations, in seconds.
+const BOUNDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Endpoint {
+    endpoint: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Answer {
+    endpoint: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Destination {
+    destination: String,
+}
+
+/// What the origin counts of itself.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Endpoint, Counter>,
+    answers: Family<Answer, Counter>,
+    durations: Family<Endpoint, Histogram, fn() -> Histogram>,
+    policy_version: Gauge,
+    outbox_known: Gauge,
+    outbox_queued: Family<Destination, Gauge>,
+    outbox_failed: Family<Destination, Gauge>,
+    outbox_oldest: Family<Destination, Gauge<f64, AtomicU64>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("gateward_origin");
+        let requests = Family::default();
+        let answers = Family::default();
+        let durations =
+            Family::<Endpoint, Histogram, fn() -> Histogram>::new_with_constructor(|| Histogram::new(BOUNDS));
+        let policy_version = Gauge::default();
+        registry.register("requests", "Requests taken, refused ones too", requests.clone());
+        registry.register("answers", "Answers by status", answers.clone());
+        registry.register("request_duration_seconds", "Time from request to answer", durations.clone());
+        registry.register(
+            "policy_version",
+            "Version of the policy last compiled here",
+            policy_version.clone(),
+        );
+        let outbox_known = Gauge::default();
+        let (outbox_queued, outbox_failed) = (Family::default(), Family::default());
+        let outbox_oldest = Family::default();
+        registry.register(
+            "outbox_known",
+            "1 when the outbox could be read for this scrape",
+            outbox_known.clone(),
+        );
+        registry.register("outbox_queued", "Rows waiting to be delivered", outbox_queued.clone());
+        registry.register("outbox_failed", "Rows set aside", outbox_failed.clone());
+        registry.register("outbox_oldest_seconds", "Age of the oldest row waiting", outbox_oldest.clone());
+        Self {
+            registry,
+            requests,
+            answers,
+            durations,
+            policy_version,
+            outbox_known,
+            outbox_queued,
+            outbox_failed,
+            outbox_oldest,
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts one request and its answer.
+    pub(super) fn request(&self, endpoint: &str, status: u16, took: Duration) {
+        let labels = Endpoint { endpoint: endpoint.to_owned() };
+        self.requests.get_or_create(&labels).inc();
+        self.durations.get_or_create(&labels).observe(took.as_secs_f64());
+        self.answers.get_or_create(&Answer { endpoint: labels.endpoint, status }).inc();
+    }
+
+    /// Reads the outbox. What cannot be read is said to be unknown, not zero.
+    async fn read_outbox(&self, origin: &Origin) {
+        let read = tokio::time::timeout(OUTBOX_LIMIT, outbox::statistics(&origin.database)).await;
+        let Ok(Ok(statistics)) = read else {
+            self.outbox_known.set(0);
+            self.outbox_queued.clear();
+            self.outbox_failed.clear();
+            self.outbox_oldest.clear();
+            return;
+        };
+        self.outbox_known.set(1);
+        for row in statistics {
+            let labels = Destination { destination: row.destination };
+            self.outbox_queued.get_or_create(&labels).set(row.queued);
+            self.outbox_failed.get_or_create(&labels).set(row.failed);
+            self.outbox_oldest.get_or_create(&labels).set(row.oldest_seconds);
+        }
+    }
+}
+
+/// `GET /metrics`, on the private address.
+pub(super) async fn scrape(State(origin): State<Origin>) -> Response {
+    let metrics = &origin.metrics;
+    if let Some(version) = origin.policy.version() {
+        metrics.policy_version.set(i64::try_from(version).unwrap_or(i64::MAX));
+    }
+    metrics.read_outbox(&origin).await;
+    let mut body = String::new();
+    match text::encode(&mut body, &metrics.registry) {
+        Ok(()) => {
+            let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, media_type)], body).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The HTTP server of `gateward serve`: what every request goes through before a capability's own handler sees it, and how every
+//! answer leaves. It may not know what an endpoint does: capabilities mount their routes in [`routes`].
+//!
+//! From the outside in: the access log and the count; the panic guard; the time limit; the edge's assertion; the endpoint.
+
+mod edge_assertion;
+mod metrics;
+mod observe;
+mod refused;
+mod server;
+mod state;
+#[cfg(test)]
+pub(crate) mod test_origin;
+#[cfg(test)]
+mod tests;
+
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use shared::{decide::Refusal, problem::ProblemType};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use self::edge_assertion::EdgeCaller;
+pub use self::metrics::Metrics;
+pub use self::refused::Refused;
+pub use self::server::{ServeError, serve};
+pub use self::state::{Origin, Parts};
+use crate::policy;
+
+/// The largest body that is read, in bytes.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Everything the origin answers.
+pub fn router(origin: Origin) -> Router {
+    assemble(routes(), origin)
+}
+
+/// What each capability mounts. A new one adds its routes here.
+fn routes() -> Router<Origin> {
+    Router::new()
+        .route("/ping", get(|| async { "pong\n" }))
+        .route("/metrics", get(metrics::scrape))
+        .merge(policy::routes())
+}
+
+fn assemble(routes: Router<Origin>, origin: Origin) -> Router {
+    routes
+        .fallback(nothing)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(origin.clone(), edge_assertion::require))
+        .layer(middleware::from_fn(server::limit_time))
+        .layer(CatchPanicLayer::custom(refused::of_panic))
+        .layer(middleware::from_fn_with_state(origin.clone(), observe::observe))
+        .with_state(origin)
+}
+
+async fn nothing() -> Refused {
+    Refused::from(Refusal::problem(ProblemType::NotFound, "The origin has no page or endpoint at this path."))
+}
+
+async fn method_not_allowed() -> Refused {
+    Refused::from(Refusal::problem(
+        ProblemType::MethodNotAllowed,
+        "The endpoint does not take this method; the Allow header names those it takes.",
+    ))
+}

@@ -1,0 +1,77 @@
+//! What every handler works with: the way to the database, clock and randomness, configuration, and the policy in force. It may not
+//! hold anything of one request.
+
+use std::{ops::Deref, sync::Arc};
+
+use shared::{code::CodeKey, jwt::VerificationKey};
+
+use super::Metrics;
+use crate::{
+    clock::{Clock, Randomness},
+    configuration::ServeConfiguration,
+    database::Database,
+    policy::PolicyBook,
+};
+
+/// The origin's state. Cheap to clone.
+#[derive(Clone)]
+pub struct Origin(Arc<Parts>);
+
+/// What [`Origin`] is made of.
+pub struct Parts {
+    /// The way to the database.
+    pub database: Database,
+    /// The clock.
+    pub clock: Clock,
+    /// The randomness.
+    pub randomness: Randomness,
+    /// The configuration.
+    pub configuration: ServeConfiguration,
+    /// The edges whose assertions are believed, by id.
+    pub edges: Vec<(String, VerificationKey)>,
+    /// The key of authorization codes, which the edges hold too.
+    pub code_key: CodeKey,
+    /// The policy in force.
+    pub policy: PolicyBook,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+impl Origin {
+    /// The state of an origin with this configuration.
+    pub fn new(
+        configuration: ServeConfiguration,
+        database: Database,
+        clock: Clock,
+        randomness: Randomness,
+    ) -> Self {
+        let edges = configuration
+            .edge_public_keys
+            .iter()
+            .map(|edge| (edge.edge_id.clone(), VerificationKey::Ed25519(edge.key)))
+            .collect();
+        Self(Arc::new(Parts {
+            edges,
+            code_key: CodeKey::new(*configuration.code_mac_key.expose()),
+            policy: PolicyBook::new(&configuration),
+            metrics: Metrics::default(),
+            configuration,
+            database,
+            clock,
+            randomness,
+        }))
+    }
+
+    /// The issuer: the edges' public URL.
+    pub fn issuer(&self) -> &str {
+        self.configuration.issuer.as_str()
+    }
+}
+
+impl Deref for Origin {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,139 @@
+//! The policy in force, held whole and swapped whole. It is compiled again when somebody asks and it is too old, by whoever asks: nobody
+//! waits for another request's work, and nothing runs while nobody asks.
+
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use shared::{
+    jwt::SigningKey,
+    policy::{Limits, PolicyStatement},
+    time::UnixMillis,
+};
+
+use super::compile::{self, Compiled, PolicyError};
+use crate::{configuration::ServeConfiguration, database::Database};
+
+/// While somebody else compiles, how old the policy may be that others go on with, in milliseconds. Well below the age at which an
+/// edge would wait for a newer one. Also the time after which a compilation that never came back is no longer counted on.
+const MEANWHILE_MILLIS: u64 = 2_000;
+
+/// The policy in force and what is needed to make the next.
+pub struct PolicyBook {
+    issuer: String,
+    limits: Limits,
+    key: SigningKey,
+    interval_millis: u64,
+    current: RwLock<Option<Arc<Compiled>>>,
+    /// Grows with every change that was made here: a policy that was begun before the last one is out of date.
+    changes: AtomicU64,
+    /// When the compilation began that others need not repeat; 0 when there is none.
+    compiling_since: AtomicU64,
+}
+
+impl PolicyBook {
+    /// An empty book: the first who asks compiles.
+    pub fn new(configuration: &ServeConfiguration) -> Self {
+        Self {
+            issuer: configuration.issuer.as_str().to_owned(),
+            limits: configuration.limits,
+            key: SigningKey::from_seed("policy", configuration.policy_signing_key.expose()),
+            interval_millis: u64::try_from(configuration.policy_compile_interval.as_millis())
+                .unwrap_or(u64::MAX),
+            current: RwLock::new(None),
+            changes: AtomicU64::new(0),
+            compiling_since: AtomicU64::new(0),
+        }
+    }
+
+    /// Says that something the policy is made of was committed, such as a revocation: the next who asks compiles, whatever the age.
+    pub fn mark_changed(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The policy, at most `POLICY_COMPILE_INTERVAL` old, or a little older while another request compiles.
+    pub async fn current(&self, database: &Database) -> Result<Arc<Compiled>, PolicyError> {
+        let now = UnixMillis(database.clock().unix_millis());
+        let held = self.held();
+        if let Some(held) = &held
+            && self.is_current(held, now)
+        {
+            return Ok(Arc::clone(held));
+        }
+        let claim = self.claim(now);
+        if let (None, Some(held)) = (&claim, held)
+            && is_within(&held, now, MEANWHILE_MILLIS)
+        {
+            return Ok(held);
+        }
+        let changes = self.changes.load(Ordering::SeqCst);
+        let compiled = compile::run(database, &self.issuer, self.limits, changes).await?;
+        drop(claim);
+        Ok(self.replace(compiled))
+    }
+
+    /// The statement about a policy, signed: its version, and when it was true.
+    pub fn statement(&self, compiled: &Compiled) -> Result<String, PolicyError> {
+        PolicyStatement::new(&self.issuer, compiled.version, compiled.made_at, &compiled.content)
+            .sign(&self.key)
+            .ok_or(PolicyError::Unsigned)
+    }
+
+    /// The version last compiled here.
+    pub fn version(&self) -> Option<u64> {
+        self.held().map(|held| held.version)
+    }
+
+    fn held(&self) -> Option<Arc<Compiled>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps the newer of two that were compiled side by side; the caller gets its own, which is no older than its question.
+    fn replace(&self, compiled: Compiled) -> Arc<Compiled> {
+        let compiled = Arc::new(compiled);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let is_newer = current
+            .as_ref()
+            .is_none_or(|held| (held.version, held.made_at) <= (compiled.version, compiled.made_at));
+        if is_newer {
+            *current = Some(Arc::clone(&compiled));
+        }
+        compiled
+    }
+
+    fn is_current(&self, held: &Compiled, now: UnixMillis) -> bool {
+        held.changes == self.changes.load(Ordering::SeqCst) && is_within(held, now, self.interval_millis)
+    }
+
+    /// The right to be the one who compiles, unless somebody has it already.
+    fn claim(&self, now: UnixMillis) -> Option<Claim<'_>> {
+        let since = self.compiling_since.load(Ordering::SeqCst);
+        if since != 0 && now.since(UnixMillis(since)) < MEANWHILE_MILLIS {
+            return None;
+        }
+        let mine = now.0.max(1);
+        self.compiling_since
+            .compare_exchange(since, mine, Ordering::SeqCst, Ordering::SeqCst)
+            .ok()
+            .map(|_| Claim { book: self, mine })
+    }
+}
+
+/// Whether `held` is at most `millis` old. One from the future says that the clock was set back: it counts as old.
+fn is_within(held: &Compiled, now: UnixMillis, millis: u64) -> bool {
+    held.made_at <= now && now.since(held.made_at) < millis
+}
+
+/// Given back when dropped, so that a request that is cancelled in mid-flight leaves nothing behind.
+struct Claim<'a> {
+    book: &'a PolicyBook,
+    mine: u64,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        // A failure means that it had been taken over.
+        let _ = self.book.compiling_since.compare_exchange(self.mine, 0, Ordering::SeqCst, Ordering::SeqCst);
+    }
+}

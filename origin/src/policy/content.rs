@@ -1,0 +1,220 @@
+//! What a policy is made of, read row by row. A row that cannot be read is left out and logged, which refuses what it stood for; it
+//! may not keep the others, revocations above all, from the edges.
+
+use std::collections::BTreeMap;
+
+use shared::{
+    jwt::{Algorithm, Jwk, KeyPhase, PolicyKey, TokenType},
+    policy::{
+        Client, Credential, FreshnessBounds, Limits, Policy, Project, PublicRoute, Revocations, Service,
+    },
+    scope::Scopes,
+};
+use sqlx::{FromRow, types::Json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::PolicyError;
+use crate::database::Scope;
+
+/// Reads everything. The order of maps and lists is fixed, so that the same rows give the same bytes.
+pub(super) async fn read(scope: &mut Scope, issuer: &str, limits: Limits) -> Result<Policy, PolicyError> {
+    Ok(Policy {
+        issuer: issuer.to_owned(),
+        keys: keys(scope).await?,
+        clients: clients(scope).await?,
+        projects: projects(scope).await?,
+        limits,
+        revocations: revocations(scope).await?,
+        freshness: FreshnessBounds::default(),
+    })
+}
+
+#[derive(FromRow)]
+struct KeyRow {
+    kid: String,
+    alg: String,
+    phase: String,
+    public_jwk: Json<serde_json::Value>,
+}
+
+async fn keys(scope: &mut Scope) -> Result<Vec<PolicyKey>, PolicyError> {
+    let rows: Vec<KeyRow> = sqlx::query_as(
+        "SELECT kid, alg, phase, public_jwk FROM signing_keys WHERE phase <> 'retired' ORDER BY kid",
+    )
+    .fetch_all(scope.connection())
+    .await?;
+    let read = rows.into_iter().filter_map(|row| {
+        let key = read_key(&row);
+        if key.is_none() {
+            left_out("signing_keys", &row.kid);
+        }
+        key
+    });
+    Ok(read.collect())
+}
+
+fn read_key(row: &KeyRow) -> Option<PolicyKey> {
+    let text = |text: &str| serde_json::Value::String(text.to_owned());
+    let alg: Algorithm = serde_json::from_value(text(&row.alg)).ok()?;
+    let phase: KeyPhase = serde_json::from_value(text(&row.phase)).ok()?;
+    let jwk: Jwk = serde_json::from_value(row.public_jwk.0.clone()).ok()?;
+    shared::jwt::VerificationKey::from_jwk(alg, &jwk)?;
+    Some(PolicyKey {
+        kid: row.kid.clone(),
+        alg,
+        phase,
+        signs: vec![TokenType::Access, TokenType::Service],
+        // A retiring key is believed until its row says `retired`, which the rotation decides by the longest token it signed.
+        not_after: None,
+        jwk,
+    })
+}
+
+#[derive(FromRow)]
+struct ClientRow {
+    client_id: String,
+    workspace_id: Uuid,
+    project: String,
+    redirect_uris: Vec<String>,
+    scopes: Vec<String>,
+    confidential: bool,
+}
+
+async fn clients(scope: &mut Scope) -> Result<BTreeMap<String, Client>, PolicyError> {
+    let rows: Vec<ClientRow> = sqlx::query_as(
+        "SELECT c.client_id, c.workspace_id, p.slug AS project, c.redirect_uris, c.scopes,
+                c.kind = 'confidential' AS confidential
+         FROM oauth_clients AS c JOIN projects AS p ON p.id = c.project_id
+         WHERE c.enabled AND p.enabled",
+    )
+    .fetch_all(scope.connection())
+    .await?;
+    let mut clients = BTreeMap::new();
+    for row in rows {
+        let Some(scopes) = read_scopes(&row.scopes) else {
+            left_out("oauth_clients", &row.client_id);
+            continue;
+        };
+        let client = Client {
+            workspace_id: row.workspace_id.to_string(),
+            project: row.project,
+            redirect_uris: row.redirect_uris,
+            scopes,
+            confidential: row.confidential,
+        };
+        clients.insert(row.client_id, client);
+    }
+    Ok(clients)
+}
+
+#[derive(FromRow)]
+struct ProjectRow {
+    slug: String,
+    workspace_id: Uuid,
+}
+
+#[derive(FromRow)]
+struct ServiceRow {
+    project: String,
+    slug: String,
+    upstreams: Vec<String>,
+    scopes: Vec<String>,
+    public: Json<serde_json::Value>,
+    credentials: Vec<String>,
+}
+
+async fn projects(scope: &mut Scope) -> Result<BTreeMap<String, Project>, PolicyError> {
+    let rows: Vec<ProjectRow> = sqlx::query_as("SELECT slug, workspace_id FROM projects WHERE enabled")
+        .fetch_all(scope.connection())
+        .await?;
+    let mut projects: BTreeMap<String, Project> = rows
+        .into_iter()
+        .map(|row| {
+            (row.slug, Project { workspace_id: row.workspace_id.to_string(), services: BTreeMap::new() })
+        })
+        .collect();
+    let rows: Vec<ServiceRow> = sqlx::query_as(
+        "SELECT p.slug AS project, s.slug, s.upstreams, s.scopes, s.public, s.credentials
+         FROM services AS s JOIN projects AS p ON p.id = s.project_id
+         WHERE s.enabled AND p.enabled",
+    )
+    .fetch_all(scope.connection())
+    .await?;
+    for row in rows {
+        // A project that was inserted between the two statements comes with the next version.
+        let Some(project) = projects.get_mut(&row.project) else { continue };
+        match read_service(&row) {
+            Some(service) => drop(project.services.insert(row.slug, service)),
+            None => left_out("services", &format!("{}/{}", row.project, row.slug)),
+        }
+    }
+    Ok(projects)
+}
+
+fn read_service(row: &ServiceRow) -> Option<Service> {
+    let public: Vec<PublicRoute> = serde_json::from_value(row.public.0.clone()).ok()?;
+    // Kinds that the edges do not know yet are refused by not being listed.
+    let credentials = row.credentials.iter().filter_map(|kind| match kind.as_str() {
+        "access_token" => Some(Credential::AccessToken),
+        "service_token" => Some(Credential::ServiceToken),
+        _ => None,
+    });
+    Some(Service {
+        upstreams: row.upstreams.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
+        scopes: read_scopes(&row.scopes)?,
+        credentials: credentials.collect(),
+        public,
+    })
+}
+
+#[derive(FromRow)]
+struct RevocationRow {
+    kind: String,
+    value: String,
+    not_before: OffsetDateTime,
+    expires_at: OffsetDateTime,
+}
+
+async fn revocations(scope: &mut Scope) -> Result<Revocations, PolicyError> {
+    let now = scope.clock().now();
+    let rows: Vec<RevocationRow> =
+        sqlx::query_as("SELECT kind, value, not_before, expires_at FROM revocations WHERE expires_at > $1")
+            .bind(now)
+            .fetch_all(scope.connection())
+            .await?;
+    let mut revocations = Revocations::default();
+    for RevocationRow { kind, value, not_before, expires_at } in rows {
+        let _ = match kind.as_str() {
+            "jti" => revocations.tokens.insert(value, next_second(expires_at)),
+            "grant" => revocations.grants.insert(value, next_second(expires_at)),
+            // `iat` has whole seconds: rounded up, so that what was issued earlier in that second is refused too.
+            "subject" => revocations.subjects.insert(value, next_second(not_before)),
+            "client" => revocations.clients.insert(value, next_second(not_before)),
+            _ => {
+                left_out("revocations", &value);
+                None
+            }
+        };
+    }
+    Ok(revocations)
+}
+
+/// The first whole second that is not before `at`.
+fn next_second(at: OffsetDateTime) -> u64 {
+    let second = u64::try_from(at.unix_timestamp()).unwrap_or_default();
+    if at.nanosecond() == 0 { second } else { second.saturating_add(1) }
+}
+
+/// Scopes as a table holds them; `None` when one has a character that RFC 6749 §3.3 does not allow.
+fn read_scopes(scopes: &[String]) -> Option<Scopes> {
+    Scopes::parse(&scopes.join(" "))
+}
+
+fn left_out(table: &str, row: &str) {
+    tracing::error!(
+        table,
+        row,
+        "a row cannot be read and is left out of the policy: what it stands for is refused"
+    );
+}
