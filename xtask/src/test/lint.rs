@@ -20,13 +20,28 @@ pub(crate) fn run(project: &Project) -> Result<()> {
             exec::stream(toolchain.cargo(project).arg("check").args(edge).env("RUSTFLAGS", "-Dwarnings"))?;
         }
     }
-    // Not installed for this alone: building it takes longer than all the tests.
-    if exec::succeeds(cargo(project).args(["deny", "--version"])) {
-        exec::stream(cargo(project).args(["deny", "check"]))?;
-    } else {
+    dependencies(project)?;
+    Ok(())
+}
+
+/// Licences, bans and sources by `cargo-deny`, where it is installed (CI installs it); advisories where their database can be had.
+fn dependencies(project: &Project) -> Result<()> {
+    let deny = || {
+        let mut command = cargo(project);
+        command.arg("deny");
+        command
+    };
+    if !exec::succeeds(deny().arg("--version")) {
         say(
             "    cargo-deny is not installed, so licences and advisories are not checked (cargo install cargo-deny --locked)",
         );
+        return Ok(());
     }
-    Ok(())
+    exec::stream(deny().args(["check", "bans", "licenses", "sources"]))?;
+    if exec::succeeds(deny().args(["fetch", "db"])) {
+        exec::stream(deny().args(["check", "advisories"]))
+    } else {
+        say("    the database of advisories cannot be fetched, so advisories are not checked");
+        Ok(())
+    }
 }
