@@ -35,8 +35,10 @@ pub(crate) struct Server {
     data: PathBuf,
     identity: Option<Identity>,
     port: u16,
-    /// Whether a crash of the machine may lose data: for tests.
+    /// Off for tests: a crash of the machine may then lose data.
     fsync: bool,
+    /// A folder outside the data folder's own place, when the unprivileged user cannot reach that.
+    refuge: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -52,14 +54,14 @@ impl Server {
         let package = package(node_modules)?;
         link_libraries(&package)?;
         let identity = unprivileged_user()?;
-        let (binaries, data) = match identity {
-            Some(identity) if !(reachable(&package, identity) && reachable(parent(data), identity)) => {
-                let refuge = refuge(data);
-                (copy_binaries(&package, &refuge)?, refuge.join("data"))
-            }
-            _ => (package.join("native"), data.to_path_buf()),
+        let refuge = identity
+            .filter(|identity| !(reachable(&package, *identity) && reachable(parent(data), *identity)))
+            .map(|_| refuge(data));
+        let (binaries, data) = match &refuge {
+            Some(refuge) => (copy_binaries(&package, refuge)?, refuge.join("data")),
+            None => (package.join("native"), data.to_path_buf()),
         };
-        Ok(Self { binaries: binaries.join("bin"), data, identity, port, fsync })
+        Ok(Self { binaries: binaries.join("bin"), data, identity, port, fsync, refuge })
     }
 
     /// Creates the data folder unless it is there. The superuser's password is only used then.
@@ -160,10 +162,9 @@ impl Server {
         }
     }
 
-    /// Removes what it keeps outside the data folder's own place; for runs that keep nothing.
+    /// Removes all its data; for runs that keep nothing.
     pub(crate) fn remove(&self) -> Result<()> {
-        let outside = parent(&self.data);
-        let folder = if outside.starts_with("/var/tmp") { outside } else { self.data.as_path() };
+        let folder = self.refuge.as_deref().unwrap_or(&self.data);
         std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
     }
 

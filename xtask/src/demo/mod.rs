@@ -7,7 +7,7 @@ mod story;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::clock::{Stopwatch, human, unix_millis};
@@ -30,7 +30,7 @@ pub(crate) struct Options {
     /// Keep the data folder, with the logs
     #[arg(long)]
     keep: bool,
-    /// Folder for the data, removed afterwards [default: a new one in target/gateward]
+    /// Folder for the data, which must not exist yet and is removed afterwards [default: one in target/gateward]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -43,6 +43,12 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     say("Gateward: starting");
     let default = || project.state().join(format!("demo-{}-{}", std::process::id(), unix_millis()));
     let data = options.data.clone().unwrap_or_else(default);
+    if data.exists() {
+        bail!(
+            "{} exists; the demo removes its data folder afterwards, so it wants a new one",
+            data.display()
+        );
+    }
     let up_options = up::Options {
         ports: PortOptions::free()?,
         up_files: vec![data.join("up.json")],
