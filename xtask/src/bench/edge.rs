@@ -221,9 +221,12 @@ fn prepare(project: &Project, mint: &Mint) -> Result<Stage> {
     collect_modules(&library, &library, &mut jose.modules)?;
     let edge = Worker {
         name: "edge",
-        modules: setup::edge::MODULES
-            .iter()
-            .map(|name| ((*name).to_owned(), ready.edge.join(name)))
+        modules: setup::edge::modules(&ready.edge)?
+            .into_iter()
+            .map(|name| {
+                let file = ready.edge.join(&name);
+                (name, file)
+            })
             .collect(),
         bindings: vec![
             ("ISSUER", ISSUER.into()),

@@ -10,8 +10,8 @@ use crate::clock;
 use crate::progress::Step;
 use crate::project::Project;
 
-/// The modules of the worker, as its entry imports them.
-pub(crate) const MODULES: [&str; 3] = ["entry.mjs", "gateward_edge.js", "gateward_edge_bg.wasm"];
+/// The module that the runtime starts with.
+const ENTRY: &str = "entry.mjs";
 
 /// Builds the edge and returns the folder with its modules.
 pub(crate) fn build(project: &Project) -> Result<PathBuf> {
@@ -21,12 +21,12 @@ pub(crate) fn build(project: &Project) -> Result<PathBuf> {
     let artifacts = build::build(&mut command, "edge (cargo build for wasm)", &project.setup_log("edge")?)?;
     let wasm = artifacts.file("edge", ".wasm").context("cargo built no wasm module of the edge")?;
     let dist = project.path("edge/dist");
-    let inputs = [wasm.clone(), project.path("edge/entry.mjs")];
-    if is_newer(&dist, &inputs) {
+    let entry = project.path("edge").join(ENTRY);
+    if is_newer(&dist, &wasm, &entry) {
         return Ok(dist);
     }
     let step = Step::begin("the edge's modules (wasm-bindgen)");
-    bind(&wasm, &project.path("edge/entry.mjs"), &dist)?;
+    bind(&wasm, &entry, &dist)?;
     step.done();
     Ok(dist)
 }
@@ -49,7 +49,7 @@ fn bind(wasm: &Path, entry: &Path, dist: &Path) -> Result<()> {
         .context(
             "wasm-bindgen refused the edge's module; is the crate's wasm-bindgen the version in Cargo.lock?",
         )?;
-    let copy = fresh.join("entry.mjs");
+    let copy = fresh.join(ENTRY);
     std::fs::copy(entry, &copy).with_context(|| format!("cannot copy {}", entry.display()))?;
     if dist.exists() {
         std::fs::remove_dir_all(dist).with_context(|| format!("cannot clear {}", dist.display()))?;
@@ -57,16 +57,42 @@ fn bind(wasm: &Path, entry: &Path, dist: &Path) -> Result<()> {
     std::fs::rename(&fresh, dist).with_context(|| format!("cannot put {} in place", dist.display()))
 }
 
+/// The names of a worker's modules, relative to their folder, as they import each other: the entry first, then the rest,
+/// with the snippets of JavaScript that crates bring.
+pub(crate) fn modules(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(current) = folders.pop() {
+        for entry in
+            std::fs::read_dir(&current).with_context(|| format!("cannot read {}", current.display()))?
+        {
+            let path = entry.context("cannot read a folder entry")?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if kind(&path).is_some() {
+                let name = path.strip_prefix(folder).ok().and_then(Path::to_str);
+                names.push(name.context("a module whose name is not text")?.to_owned());
+            }
+        }
+    }
+    names.sort_by_key(|name| (name != ENTRY, name.clone()));
+    Ok(names)
+}
+
+/// How workerd's configuration calls this kind of module.
+pub(crate) fn kind(module: &Path) -> Option<&'static str> {
+    match module.extension()?.to_str()? {
+        "js" | "mjs" => Some("esModule"),
+        "wasm" => Some("wasm"),
+        _ => None,
+    }
+}
+
 /// Whether every module is there and no older than what it is made from.
-fn is_newer(dist: &Path, inputs: &[PathBuf]) -> bool {
+fn is_newer(dist: &Path, wasm: &Path, entry: &Path) -> bool {
     let modified = |path: &Path| path.metadata().and_then(|facts| facts.modified()).ok();
-    let Some(newest_input) = inputs.iter().map(|path| modified(path)).max().flatten() else { return false };
-    let generated = MODULES.iter().filter(|name| **name != "entry.mjs");
-    let same_entry = inputs.last().is_some_and(|entry| {
-        std::fs::read(entry).ok().zip(std::fs::read(dist.join("entry.mjs")).ok()).is_some_and(|(a, b)| a == b)
-    });
-    same_entry
-        && generated
-            .into_iter()
-            .all(|name| modified(&dist.join(name)).is_some_and(|made| made >= newest_input))
+    let made = modified(&dist.join("gateward_edge_bg.wasm"));
+    let same_entry =
+        std::fs::read(entry).ok().zip(std::fs::read(dist.join(ENTRY)).ok()).is_some_and(|(a, b)| a == b);
+    same_entry && made.zip(modified(wasm)).is_some_and(|(made, built)| made >= built)
 }

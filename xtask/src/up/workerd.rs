@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::setup::edge::MODULES;
+use crate::setup::edge;
 
 /// The text bindings of the edge; `wrangler.toml` declares the same ones.
-pub(crate) const BINDINGS: [&str; 9] = [
+pub(crate) const BINDINGS: [&str; 10] = [
     "ISSUER",
     "ORIGIN_URL",
     "EDGE_ID",
@@ -17,6 +17,7 @@ pub(crate) const BINDINGS: [&str; 9] = [
     "GATEWAY_JWT_SECRET",
     "CLIENT_ADDRESS",
     "METRICS_TOKEN",
+    "ACCESS_LOG",
 ];
 
 /// The same date as in `wrangler.toml`.
@@ -24,28 +25,30 @@ pub(crate) const COMPATIBILITY_DATE: &str = "2026-10-20";
 
 /// Copies the modules into `folder` (a later build must not change a running worker's next start) and writes the
 /// configuration beside them. Returns its path.
-pub(crate) fn write(modules: &Path, folder: &Path, port: u16) -> Result<PathBuf> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    for module in MODULES {
-        let (from, to) = (modules.join(module), folder.join(module));
+pub(crate) fn write(dist: &Path, folder: &Path, port: u16) -> Result<PathBuf> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).with_context(|| format!("cannot clear {}", folder.display()))?;
+    }
+    let modules = edge::modules(dist)?;
+    for module in &modules {
+        let (from, to) = (dist.join(module), folder.join(module));
+        let parent = to.parent().unwrap_or(folder);
+        std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
         std::fs::copy(&from, &to)
             .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     }
     let path = folder.join("workerd.capnp");
-    std::fs::write(&path, configuration(port)).with_context(|| format!("cannot write {}", path.display()))?;
+    std::fs::write(&path, configuration(&modules, port))
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 
-fn configuration(port: u16) -> String {
-    let modules: Vec<String> = MODULES
+fn configuration(modules: &[String], port: u16) -> String {
+    let modules: Vec<String> = modules
         .iter()
-        .map(|name| {
-            let kind = if Path::new(name).extension().is_some_and(|ending| ending == "wasm") {
-                "wasm"
-            } else {
-                "esModule"
-            };
-            format!("    (name = \"{name}\", {kind} = embed \"{name}\"),")
+        .filter_map(|name| {
+            let kind = edge::kind(Path::new(name))?;
+            Some(format!("    (name = \"{name}\", {kind} = embed \"{name}\"),"))
         })
         .collect();
     let bindings: Vec<String> = BINDINGS
