@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 use crate::{policy::Policy, time::UnixMillis};
 
+/// How long others may keep the documents: shorter than a key is published before it signs.
+pub const CACHE_CONTROL: &str = "public, max-age=60";
+
 /// Authorization server metadata (RFC 8414 §2, RFC 9207 §3).
 pub fn authorization_server(policy: &Policy) -> String {
     let issuer = &policy.issuer;

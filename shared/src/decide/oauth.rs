@@ -154,7 +154,9 @@ fn read_client<'a>(
     if !client.confidential && claim.client_secret.is_some() {
         return Err(Refusal::invalid_client(claim.by_header, "This is a public client: it has no secret."));
     }
-    charge(facts, memory, b'C', key_of(&claim.client_id), gate.active.policy.limits.client, "client", now)?;
+    // Known only from the form, so that no earlier look-up counted it.
+    let facts = Facts { already_charged: false, ..*facts };
+    charge(&facts, memory, b'C', key_of(&claim.client_id), gate.active.policy.limits.client, "client", now)?;
     Ok((claim.client_id, client))
 }
 

@@ -299,3 +299,25 @@ fn metrics_want_their_token_where_one_is_set() {
     assert_eq!(ask(None).summary(), "refuse 401 credential-missing");
     assert_eq!(ask(Some("Bearer other")).summary(), "refuse 401 credential-missing");
 }
+
+#[test]
+fn a_client_is_counted_once_its_form_was_read() {
+    let gateway = gateway(|policy| policy.limits.client = Quota { requests: 2, window_seconds: 60 });
+    let mut memory = Memory::default();
+    let mut ask = |form, already_charged| {
+        let facts = Facts {
+            method: "POST",
+            target: "/oauth/revoke",
+            content_type: Some("application/x-www-form-urlencoded"),
+            form,
+            already_charged,
+            ..Facts::default()
+        };
+        decide(&gateway.gate(), &facts, &mut memory, sample::NOW).summary()
+    };
+    let form: Option<&[u8]> = Some(b"client_id=app&token=x");
+    for expected in ["origin /oauth/revoke", "origin /oauth/revoke", "refuse 429 rate-limited"] {
+        assert_eq!(ask(None, false), "needs form");
+        assert_eq!(ask(form, true), expected);
+    }
+}

@@ -48,6 +48,18 @@ pub struct Attempt {
     pub failed: bool,
 }
 
+impl Attempt {
+    /// Whether it failed so recently that nobody should try again yet.
+    pub fn just_failed(&self, now: UnixMillis) -> bool {
+        self.failed && now.since(self.at) < RETRY_AFTER_MILLIS
+    }
+
+    /// Whether somebody is at it, as far as can be known.
+    pub fn is_under_way(&self, now: UnixMillis) -> bool {
+        !self.failed && now.since(self.at) < ATTEMPT_MILLIS
+    }
+}
+
 /// What to do before deciding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
@@ -75,23 +87,18 @@ impl FreshnessBounds {
             made_at <= changed_at && now.since(changed_at) < self.stale_seconds.saturating_mul(1000)
         });
         match self.judge(made_at, now, last) {
-            Freshness::Serve if Self::failed_just_now(now, last) => Freshness::Serve,
+            Freshness::Serve if last.is_some_and(|last| last.just_failed(now)) => Freshness::Serve,
             Freshness::Serve | Freshness::ServeAndRefresh if out_of_date => Freshness::RefreshFirst,
             judged => judged,
         }
-    }
-
-    fn failed_just_now(now: UnixMillis, last: Option<Attempt>) -> bool {
-        last.is_some_and(|attempt| attempt.failed && now.since(attempt.at) < RETRY_AFTER_MILLIS)
     }
 
     /// Judges a policy made at `made_at`; `last` is the isolate's last attempt to refresh.
     pub fn judge(&self, made_at: UnixMillis, now: UnixMillis, last: Option<Attempt>) -> Freshness {
         let age = now.since(made_at);
         let exceeds = |seconds: u64| age >= seconds.saturating_mul(1000);
-        let somebody_tries =
-            last.is_some_and(|attempt| !attempt.failed && now.since(attempt.at) < ATTEMPT_MILLIS);
-        let failed_just_now = Self::failed_just_now(now, last);
+        let somebody_tries = last.is_some_and(|last| last.is_under_way(now));
+        let failed_just_now = last.is_some_and(|last| last.just_failed(now));
         if exceeds(self.hard_seconds) {
             Freshness::Expired
         } else if !exceeds(self.soft_seconds) || failed_just_now {

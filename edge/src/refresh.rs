@@ -1,0 +1,160 @@
+//! Fetching the policy. It may not put anything in force that [`ActivePolicy`] does not accept.
+
+use core::fmt;
+use std::rc::Rc;
+
+use shared::policy::{ActivePolicy, Attempt, PolicyFault, STATEMENT_HEADER};
+use web_sys::Headers;
+
+use crate::{
+    body, clock,
+    configuration::Configuration,
+    isolate::{self, InForce},
+    origin::{self, ToSend},
+};
+
+/// The largest policy that is read, in bytes.
+const MAX_POLICY_BYTES: usize = 16 * 1024 * 1024;
+/// How long a request waits for its own refresh while an older policy could serve it, in milliseconds.
+pub(crate) const REFRESH_MILLIS: u32 = 1_000;
+/// How long a request waits for a policy without which it cannot be served, in milliseconds.
+pub(crate) const LOAD_MILLIS: u32 = 3_000;
+
+/// For whom the policy is fetched.
+#[derive(Clone, Debug)]
+pub(crate) struct OnBehalfOf {
+    pub(crate) request_id: String,
+    pub(crate) address: String,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    /// Another version is in force.
+    Changed,
+    /// The one in force was confirmed.
+    Unchanged,
+    /// The origin did not answer in time.
+    Unreachable,
+    /// The origin answered with another status.
+    Refused(u16),
+    /// What it answered is not a policy to put in force.
+    NotAccepted(PolicyFault),
+}
+
+impl Outcome {
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Unreachable => "unreachable",
+            Self::Refused(_) => "refused",
+            Self::NotAccepted(_) => "not_accepted",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed | Self::Unchanged => formatter.write_str(self.label()),
+            Self::Unreachable => formatter.write_str("the origin did not answer in time"),
+            Self::Refused(status) => {
+                write!(
+                    formatter,
+                    "the origin answered {status}; does it know this edge's key, and is the clock right?"
+                )
+            }
+            Self::NotAccepted(fault) => {
+                write!(
+                    formatter,
+                    "what the origin sent is not a policy to put in force ({fault:?}); is POLICY_PUBLIC_KEY its key?"
+                )
+            }
+        }
+    }
+}
+
+/// Tries to have the origin's newest policy in force; what came of it stands in the isolate.
+pub(crate) async fn refresh(
+    configuration: &Configuration,
+    on_behalf_of: &OnBehalfOf,
+    time_limit_millis: u32,
+) {
+    isolate::note_attempt(Some(Attempt { at: clock::now(), failed: false }));
+    let outcome = fetch(configuration, on_behalf_of, time_limit_millis).await;
+    isolate::with_counters(|counters| counters.refresh(outcome.label()));
+    match outcome {
+        Outcome::Changed | Outcome::Unchanged => isolate::note_attempt(None),
+        Outcome::Unreachable | Outcome::Refused(_) | Outcome::NotAccepted(_) => {
+            isolate::note_attempt(Some(Attempt { at: clock::now(), failed: true }));
+            worker::console_error!("the policy was not refreshed: {outcome}");
+        }
+    }
+}
+
+async fn fetch(configuration: &Configuration, on_behalf_of: &OnBehalfOf, time_limit_millis: u32) -> Outcome {
+    let before = isolate::in_force();
+    let to_send = ToSend {
+        method: "GET",
+        target: "/internal/policy",
+        body: b"",
+        request_id: &on_behalf_of.request_id,
+        address: &on_behalf_of.address,
+        policy_version: before.as_ref().map_or(0, |before| before.policy.version),
+        time_limit_millis,
+    };
+    let Ok(headers) = Headers::new() else { return Outcome::Unreachable };
+    if let Some(before) = &before
+        && headers.set("if-none-match", &format!("\"{}\"", before.policy.version)).is_err()
+    {
+        return Outcome::Unreachable;
+    }
+    let Ok(answer) = origin::send(configuration, &to_send, &headers).await else {
+        return Outcome::Unreachable;
+    };
+    let statement = answer.headers().get(STATEMENT_HEADER).ok().flatten().unwrap_or_default();
+    let content = match answer.status() {
+        304 => None,
+        200 => match body::read(answer.body(), MAX_POLICY_BYTES).await {
+            Ok(content) => Some(content),
+            Err(_) => return Outcome::Unreachable,
+        },
+        status => return Outcome::Refused(status),
+    };
+    // Another request may have put a newer one in force meanwhile.
+    let current = isolate::in_force();
+    let accepted = match (content, &current) {
+        (Some(content), current) => accept(configuration, &statement, &content, current.as_ref()),
+        (None, Some(current)) => current
+            .policy
+            .confirmed_at(&statement, &configuration.policy_key)
+            .map(|made_at| InForce { made_at: made_at.max(current.made_at), ..current.clone() }),
+        (None, None) => return Outcome::Refused(304),
+    };
+    match accepted {
+        Ok(accepted) => {
+            let changed = current.is_none_or(|current| current.policy.version != accepted.policy.version);
+            isolate::put_in_force(accepted);
+            if changed { Outcome::Changed } else { Outcome::Unchanged }
+        }
+        Err(fault) => Outcome::NotAccepted(fault),
+    }
+}
+
+fn accept(
+    configuration: &Configuration,
+    statement: &str,
+    content: &[u8],
+    current: Option<&InForce>,
+) -> Result<InForce, PolicyFault> {
+    let policy = ActivePolicy::accept(
+        statement,
+        content,
+        &configuration.policy_key,
+        &configuration.issuer,
+        current.map(|current| &*current.policy),
+    )?;
+    let same_version = current.filter(|current| current.policy.version == policy.version);
+    let made_at = same_version.map_or(policy.made_at, |current| current.made_at.max(policy.made_at));
+    Ok(InForce { policy: Rc::new(policy), made_at })
+}
