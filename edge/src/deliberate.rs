@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use js_sys::{Reflect, futures::future_to_promise};
+use js_sys::{Object, Reflect, futures::future_to_promise};
 use shared::{
     decide::{
         Facts, MAX_ORIGIN_BODY_BYTES, PlatformAnswer, Refusal, Verdict, decide, decide_without_policy,
@@ -14,7 +14,7 @@ use shared::{
     time::UnixMillis,
 };
 use wasm_bindgen::prelude::*;
-use worker::{Env, worker_sys::Context};
+use worker_sys::Context;
 
 use crate::{
     body::{self, BodyFault},
@@ -34,7 +34,7 @@ const MAX_LOOK_UPS: usize = 4;
 /// What the platform hands over with a request.
 pub(crate) struct Platform {
     pub(crate) request: web_sys::Request,
-    pub(crate) env: Env,
+    pub(crate) env: Object,
     pub(crate) context: Context,
 }
 
@@ -194,7 +194,7 @@ impl Deliberation<'_> {
             Ok(JsValue::UNDEFINED)
         });
         if self.platform.context.wait_until(&refresh).is_err() {
-            worker::console_error!("the platform took no background work");
+            worker_sys::console_error!("the platform took no background work");
         }
     }
 
@@ -226,7 +226,7 @@ impl Deliberation<'_> {
                 Ok(self.responder().record("to_origin", answer).into())
             }
             Err(fault) => {
-                worker::console_error!("the origin did not answer: {fault:?}");
+                worker_sys::console_error!("the origin did not answer: {fault:?}");
                 self.refuse(&origin_unavailable(&self.facts(&LookedUp::default())))
             }
         }
@@ -243,7 +243,7 @@ fn refusal_of(fault: &BodyFault, limit: usize) -> Refusal {
 }
 
 /// Reads the bindings and keeps them; `None` when some are wrong, which the log then lists.
-fn read_configuration(env: &Env) -> Option<Rc<Configuration>> {
+fn read_configuration(env: &Object) -> Option<Rc<Configuration>> {
     let read = |name: &str| Reflect::get(env, &name.into()).ok().and_then(|binding| binding.as_string());
     match Configuration::read(read) {
         Ok(configuration) => {
@@ -253,7 +253,7 @@ fn read_configuration(env: &Env) -> Option<Rc<Configuration>> {
         }
         Err(faults) => {
             for fault in faults {
-                worker::console_error!("configuration: {fault}");
+                worker_sys::console_error!("configuration: {fault}");
             }
             None
         }

@@ -17,7 +17,7 @@ mod refresh;
 mod respond;
 mod signature;
 
-use js_sys::futures::future_to_promise;
+use js_sys::{Object, futures::future_to_promise};
 use shared::{
     decide::{Refusal, Verdict, decide},
     policy::Freshness,
@@ -25,7 +25,7 @@ use shared::{
     time::UnixMillis,
 };
 use wasm_bindgen::prelude::*;
-use worker::{Env, worker_sys::Context};
+use worker_sys::Context;
 
 use crate::{
     configuration::Configuration,
@@ -41,7 +41,7 @@ use crate::{
 pub fn judge(
     head: String,
     request: web_sys::Request,
-    env: Env,
+    env: Object,
     context: Context,
 ) -> Result<JsValue, JsValue> {
     let first = match first_verdict(&head)? {

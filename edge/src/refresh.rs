@@ -87,7 +87,7 @@ pub(crate) async fn refresh(
         Outcome::Changed | Outcome::Unchanged => isolate::note_attempt(None),
         Outcome::Unreachable | Outcome::Refused(_) | Outcome::NotAccepted(_) => {
             isolate::note_attempt(Some(Attempt { at: clock::now(), failed: true }));
-            worker::console_error!("the policy was not refreshed: {outcome}");
+            worker_sys::console_error!("the policy was not refreshed: {outcome}");
         }
     }
 }

@@ -43,7 +43,7 @@ impl Responder<'_> {
     /// Counts and logs an answer, and passes it on.
     pub(crate) fn record(&self, outcome: &'static str, response: Response) -> Response {
         if let Some(line) = self.line(None, outcome) {
-            worker::console_log!("{}", line.answered(response.status(), clock::now()));
+            worker_sys::console_log!("{}", line.answered(response.status(), clock::now()));
         }
         response
     }
