@@ -3,13 +3,19 @@
 //! Each module is one capability with its domain types, its SQL and its tests. Nothing here reads a clock or draws randomness
 //! except [`clock`], and nothing reaches the database except through a [`database::Scope`].
 
+pub mod account;
 pub mod cli;
 pub mod clock;
 pub mod configuration;
+pub mod consent;
 pub mod database;
 pub mod events;
 pub mod http;
+pub mod mail;
 pub mod outbox;
+pub mod pages;
 pub mod policy;
+pub mod sessions;
+pub mod sign_in;
 #[cfg(test)]
 pub(crate) mod test_database;

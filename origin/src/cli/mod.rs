@@ -8,6 +8,7 @@ mod migrate;
 mod output;
 mod secrets;
 mod serve;
+mod sign_in_link;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    SignInLink(sign_in_link::Arguments),
     Migrate(migrate::Arguments),
     Check(check::Arguments),
     Secrets(secrets::Arguments),
@@ -38,6 +40,7 @@ pub async fn run() -> ExitCode {
     let source = Source::environment();
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments, &source).await,
+        Command::SignInLink(arguments) => sign_in_link::run(&arguments, &source).await,
         Command::Migrate(arguments) => migrate::run(&arguments, &source).await,
         Command::Check(arguments) => check::run(&arguments, &source),
         Command::Secrets(arguments) => secrets::run(&arguments),

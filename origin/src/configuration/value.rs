@@ -157,6 +157,8 @@ impl MailConfiguration {
             if !matches!(url.scheme(), "smtp" | "smtps") || url.host().is_none() {
                 return Err(Problem::new("is not an smtp:// or smtps:// URL with a host", URL));
             }
+            lettre::AsyncSmtpTransport::<lettre::Tokio1Executor>::from_url(text)
+                .map_err(|error| Problem::new(format!("cannot be used: {error}"), URL))?;
             Ok(text.to_owned())
         });
         let from = reader.required("MAIL_FROM", FROM, |text| {

@@ -10,7 +10,9 @@ use crate::{
     clock::{Clock, Randomness},
     configuration::ServeConfiguration,
     database::Database,
+    mail::Mailer,
     policy::PolicyBook,
+    sign_in::CodeHashKey,
 };
 
 /// The origin's state. Cheap to clone.
@@ -31,6 +33,10 @@ pub struct Parts {
     pub edges: Vec<(String, VerificationKey)>,
     /// The key of authorization codes, which the edges hold too.
     pub code_key: CodeKey,
+    /// Hashes one-time codes.
+    pub code_hash_key: CodeHashKey,
+    /// Sends mail.
+    pub mailer: Mailer,
     /// The policy in force.
     pub policy: PolicyBook,
     /// Counters.
@@ -53,6 +59,8 @@ impl Origin {
         Self(Arc::new(Parts {
             edges,
             code_key: CodeKey::new(*configuration.code_mac_key.expose()),
+            code_hash_key: CodeHashKey::derive(&configuration.key_encryption_key),
+            mailer: Mailer::new(&configuration.mail, clock.clone(), randomness.clone()),
             policy: PolicyBook::new(&configuration),
             metrics: Metrics::default(),
             configuration,

@@ -22,6 +22,13 @@ words! {
         /// An operator or the person ended it from elsewhere.
         Revoked,
     }
+    /// Why a one-time code was taken back.
+    CodeWithdrawal {
+        /// The mail server refuses the mail for good.
+        MailRefused,
+        /// The mail server did not take the mail.
+        MailUnavailable,
+    }
     /// Why a one-time code was refused.
     CodeRefusal {
         /// It is another one.
@@ -71,6 +78,11 @@ payloads! {
         method: SignInMethod,
         /// Until when it is good.
         expires_at: Moment,
+    }
+    /// A one-time code was taken back, since its mail could not be sent.
+    SignInChallenge, 1: SignInCodeWithdrawn {
+        /// Why.
+        reason: CodeWithdrawal,
     }
     /// A one-time code or link was refused.
     SignInChallenge, 1: SignInCodeRefused {

@@ -1,0 +1,92 @@
+//! Mail over SMTP (RFC 5321): one bounded conversation a message, and whether the server took it. It may not be called inside a
+//! transaction, and never logs what a mail says.
+
+use std::time::Duration;
+
+use lettre::{
+    Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    message::{Mailbox, header},
+};
+
+use crate::clock::{Clock, Randomness};
+use crate::configuration::MailConfiguration;
+
+/// How long the whole conversation may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A text to one person.
+#[derive(Clone)]
+pub struct Mail {
+    /// Where it goes.
+    pub to: Address,
+    /// What it is about; no secret, since it shows on locked screens.
+    pub subject: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// Why a mail was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    /// `SMTP_URL` names no server that can be spoken to.
+    #[error("SMTP_URL cannot be used: {0}")]
+    Configuration(String),
+    /// The mail cannot be put together.
+    #[error("the mail cannot be written: {0}")]
+    Unwritable(#[source] lettre::error::Error),
+    /// The server refuses this mail for good (RFC 5321, 4.2.1: 5yz), most often because of its address.
+    #[error("the mail server refuses the mail: {0}")]
+    Refused(#[source] lettre::transport::smtp::Error),
+    /// The server cannot be reached or cannot take it now; later it may.
+    #[error("the mail server did not take the mail: {0}")]
+    Unavailable(#[source] lettre::transport::smtp::Error),
+    /// The conversation did not end in time.
+    #[error("the mail server did not answer within {} seconds", TIMEOUT.as_secs())]
+    TimedOut,
+}
+
+/// Sends mail. Cheap to clone; keeps connections to the server open between mails.
+#[derive(Clone)]
+pub struct Mailer {
+    // The URL was looked at when the configuration was read; what is wrong with it all the same is said when mail is sent.
+    transport: Result<AsyncSmtpTransport<Tokio1Executor>, String>,
+    from: Mailbox,
+    clock: Clock,
+    randomness: Randomness,
+}
+
+impl Mailer {
+    /// A mailer for the configured server. Does not connect yet.
+    pub fn new(configuration: &MailConfiguration, clock: Clock, randomness: Randomness) -> Self {
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&configuration.smtp_url)
+            .map(|builder| builder.timeout(Some(TIMEOUT)).build())
+            .map_err(|error| error.to_string());
+        Self { transport, from: configuration.from.clone(), clock, randomness }
+    }
+
+    /// Sends a mail; returns when the server has taken it.
+    pub async fn send(&self, mail: Mail) -> Result<(), MailError> {
+        let transport = self.transport.as_ref().map_err(|error| MailError::Configuration(error.clone()))?;
+        let id = format!("<{}@{}>", self.randomness.uuid(&self.clock), self.from.email.domain());
+        let message = Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, mail.to))
+            .subject(mail.subject)
+            .message_id(Some(id))
+            .date(self.clock.now().into())
+            // RFC 3834, 5: no vacation message comes back.
+            .raw_header(header::HeaderValue::new(
+                header::HeaderName::new_from_ascii_str("Auto-Submitted"),
+                "auto-generated".to_owned(),
+            ))
+            .header(header::ContentType::TEXT_PLAIN)
+            .body(mail.text)
+            .map_err(MailError::Unwritable)?;
+        match tokio::time::timeout(TIMEOUT, transport.send(message)).await {
+            Err(_) => Err(MailError::TimedOut),
+            Ok(Err(error)) if error.is_permanent() => Err(MailError::Refused(error)),
+            Ok(Err(error)) => Err(MailError::Unavailable(error)),
+            Ok(Ok(_)) => Ok(()),
+        }
+    }
+}
