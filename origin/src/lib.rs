@@ -15,7 +15,10 @@ pub mod mail;
 pub mod outbox;
 pub mod pages;
 pub mod policy;
+pub mod projects;
+pub mod service_tokens;
 pub mod sessions;
 pub mod sign_in;
+pub mod signing_keys;
 #[cfg(test)]
 pub(crate) mod test_database;

@@ -42,7 +42,7 @@ pub(crate) struct TestDatabase {
 /// and what arrived must be what happened.
 pub(crate) async fn run(test: impl AsyncFnOnce(&TestDatabase)) {
     let databases = TestDatabase::create().await;
-    test(&databases).await;
+    Box::pin(test(&databases)).await;
     databases.settle().await;
     databases.drop_databases().await;
 }
@@ -50,7 +50,7 @@ pub(crate) async fn run(test: impl AsyncFnOnce(&TestDatabase)) {
 /// As [`run`], for a test whose subject is what cannot be carried out.
 pub(crate) async fn run_leaving_work(test: impl AsyncFnOnce(&TestDatabase)) {
     let databases = TestDatabase::create().await;
-    test(&databases).await;
+    Box::pin(test(&databases)).await;
     databases.drop_databases().await;
 }
 

@@ -1,14 +1,18 @@
 //! The commands of `gateward`: one file each. They read arguments and configuration, call a capability and print; no rule lives
 //! here. Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration.
 
+mod apply;
 mod check;
 mod failure;
+mod forward;
 mod logging;
 mod migrate;
+mod outbox;
 mod output;
 mod secrets;
 mod serve;
 mod sign_in_link;
+mod token;
 
 use std::process::ExitCode;
 
@@ -30,6 +34,10 @@ enum Command {
     Serve(serve::Arguments),
     SignInLink(sign_in_link::Arguments),
     Migrate(migrate::Arguments),
+    Forward(forward::Arguments),
+    Apply(apply::Arguments),
+    Token(token::Arguments),
+    Outbox(outbox::Arguments),
     Check(check::Arguments),
     Secrets(secrets::Arguments),
 }
@@ -42,6 +50,10 @@ pub async fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments, &source).await,
         Command::SignInLink(arguments) => sign_in_link::run(&arguments, &source).await,
         Command::Migrate(arguments) => migrate::run(&arguments, &source).await,
+        Command::Forward(arguments) => forward::run(&arguments, &source).await,
+        Command::Apply(arguments) => apply::run(&arguments, &source).await,
+        Command::Token(arguments) => token::run(&arguments, &source).await,
+        Command::Outbox(arguments) => outbox::run(&arguments, &source).await,
         Command::Check(arguments) => check::run(&arguments, &source),
         Command::Secrets(arguments) => secrets::run(&arguments),
     };

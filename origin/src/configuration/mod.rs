@@ -17,4 +17,5 @@ pub use self::database_url::DatabaseUrl;
 pub use self::fault::{Fault, Faults};
 pub use self::reader::Source;
 pub use self::secret::{KeyBytes, SharedSecret};
+pub(crate) use self::value::parse_duration;
 pub use self::value::{EdgePublicKey, Issuer, Lifetimes, Listen, LogFormat, MailConfiguration};

@@ -37,9 +37,7 @@ fn write(value: &Value, text: &mut String) {
             text.push(']');
         }
         // Strings are escaped, and integers written, in one way only.
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            text.push_str(&value.to_string())
-        }
+        scalar => text.push_str(&scalar.to_string()),
     }
 }
 

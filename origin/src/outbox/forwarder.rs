@@ -90,7 +90,7 @@ pub enum ForwarderError {
 #[derive(Debug, Default)]
 struct Turn {
     settled: Settled,
-    /// Whether there was a lane to lease.
+    /// Whether there was anything to carry.
     busy: bool,
     outage: Option<String>,
 }
@@ -99,6 +99,11 @@ impl<D: Destination> Forwarder<D> {
     /// Carries from `command` to `destination`.
     pub fn new(command: Database, destination: D, settings: Settings) -> Self {
         Self { command, destination, settings }
+    }
+
+    /// Where it carries to.
+    pub fn destination(&self) -> &D {
+        &self.destination
     }
 
     /// Runs until `stop` says so. Faults are logged and waited out; what was leased is given back at the end.
@@ -177,9 +182,13 @@ impl<D: Destination> Forwarder<D> {
         if lanes.is_empty() {
             return Ok(Turn::default());
         }
-        let mut turn = Turn { busy: true, ..Turn::default() };
         let mut batch = queue::next(&mut scope, destination_id, &lanes, share(size, lanes.len())).await?;
+        if batch.is_empty() {
+            // All of it waits for another attempt. The lease is undone with the scope.
+            return Ok(Turn::default());
+        }
         scope.commit().await?;
+        let mut turn = Turn { busy: true, ..Turn::default() };
 
         for _ in 0..BATCHES_PER_TURN {
             if batch.is_empty() {

@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience = Patience { call: Duration::from_secs(60), batch: Duration::from_secs(60) };
+    const PATIENCE: Patience = Patience { call: Duration::from_mins(1), batch: Duration::from_mins(1) };
 
     /// Takes rows in order and refuses a batch that has a poisonous one; gone after a number of calls.
     struct Sink {
@@ -155,11 +155,11 @@ mod tests {
     #[tokio::test]
     async fn a_slow_destination_is_away_and_a_slow_search_ends_with_what_it_has() {
         let rows = batch(&[1, 2, 3, 4]);
-        let patience = Patience { call: Duration::from_millis(5), batch: Duration::from_secs(60) };
-        let outcome = deliver(&Slow(Duration::from_secs(60)), &rows, patience, &Clock::System).await;
+        let patience = Patience { call: Duration::from_millis(5), batch: Duration::from_mins(1) };
+        let outcome = deliver(&Slow(Duration::from_mins(1)), &rows, patience, &Clock::System).await;
         assert_eq!(outcome.outage.as_deref(), Some("no answer within 5 ms"));
 
-        let patience = Patience { call: Duration::from_secs(60), batch: Duration::from_millis(5) };
+        let patience = Patience { call: Duration::from_mins(1), batch: Duration::from_millis(5) };
         let outcome = deliver(&Slow(Duration::from_millis(6)), &rows, patience, &Clock::System).await;
         assert_eq!(outcome, Outcome::default(), "out of time after the first call");
     }

@@ -5,7 +5,8 @@ use super::lease::Lane;
 use crate::database::{DatabaseError, Scope};
 
 /// Up to `per_lane` rows of each lane, in the lane's order. Rows of an aggregate of which one is waiting for its next attempt wait
-/// with it.
+/// with it. All rows are judged at one moment: were it to move on within the statement, the one that waits could be skipped and the
+/// next one of its aggregate not.
 pub(super) async fn next(
     scope: &mut Scope,
     destination_id: i16,
@@ -28,7 +29,7 @@ pub(super) async fn next(
                AND NOT EXISTS (
                    SELECT FROM outbox AS waiting JOIN events AS earlier ON earlier.event_id = waiting.event_id
                    WHERE waiting.destination_id = $1 AND waiting.lane = leased.lane
-                     AND waiting.next_attempt_at > clock_timestamp()
+                     AND waiting.next_attempt_at > statement_timestamp()
                      AND (earlier.workspace_id, earlier.aggregate_type, earlier.aggregate_id)
                        = (events.workspace_id, events.aggregate_type, events.aggregate_id))
              ORDER BY outbox.id
@@ -50,7 +51,7 @@ pub(super) async fn remaining(scope: &mut Scope, destination_id: i16) -> Result<
                 count(*) FILTER (WHERE EXISTS (
                    SELECT FROM outbox AS waiting JOIN events AS earlier ON earlier.event_id = waiting.event_id
                    WHERE waiting.destination_id = $1 AND waiting.lane = outbox.lane
-                     AND waiting.next_attempt_at > clock_timestamp()
+                     AND waiting.next_attempt_at > statement_timestamp()
                      AND (earlier.workspace_id, earlier.aggregate_type, earlier.aggregate_id)
                        = (events.workspace_id, events.aggregate_type, events.aggregate_id))) AS waiting
          FROM outbox JOIN events ON events.event_id = outbox.event_id

@@ -1,0 +1,203 @@
+//! Applies a declaration in one transaction: what differs is written and recorded, what does not is left alone. Applying it again
+//! changes nothing.
+
+use serde::Serialize;
+use shared::policy::Credential;
+use uuid::Uuid;
+
+use super::declaration::{ClientDeclaration, Declaration, ProjectDeclaration};
+use super::store;
+use crate::database::{Actor, Component, Database, DatabaseError, Scope, sqlstate};
+use crate::events::field::{Identifier, Name, RegisteredUri};
+use crate::events::payload::{
+    ClientKind, ClientRegistered, ClientUpdated, CredentialKind, ProjectCreated, ProjectUpdated,
+    ServiceState, WorkspaceCreated, WorkspaceUpdated,
+};
+use crate::events::{AppendError, NewEvent};
+
+/// Why a declaration was not applied. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Somebody else has the project's path.
+    #[error(
+        "project {slug:?} belongs to another workspace: its slug is the path, and a path has one owner; choose another"
+    )]
+    ProjectTaken {
+        /// The slug.
+        slug: String,
+    },
+    /// Somebody else has the client.
+    #[error("client {client_id:?} belongs to another workspace; choose another client_id")]
+    ClientTaken {
+        /// The `client_id`.
+        client_id: String,
+    },
+    /// A client names a project that is not there.
+    #[error(
+        "client {client_id:?} names project {project:?}, which is neither in the file nor in the workspace"
+    )]
+    NoProject {
+        /// The `client_id`.
+        client_id: String,
+        /// The slug it names.
+        project: String,
+    },
+    /// The event could not be recorded.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The database refused or could not be reached.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<sqlx::Error> for ApplyError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// What applying came to, by `kind slug`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// The workspace.
+    pub workspace_id: Uuid,
+    /// What was not there before.
+    pub created: Vec<String>,
+    /// What was different before.
+    pub updated: Vec<String>,
+    /// What was as declared.
+    pub unchanged: Vec<String>,
+}
+
+/// Applies a declaration.
+pub async fn apply(database: &Database, declaration: &Declaration) -> Result<Applied, ApplyError> {
+    let mut scope = database.scope(Actor::System(Component::Operator)).await?;
+    let workspace = &declaration.workspace;
+    let row = store::lock_workspace(&mut scope, workspace).await?;
+    let mut applied =
+        Applied { workspace_id: row.id, created: Vec::new(), updated: Vec::new(), unchanged: Vec::new() };
+    let label = format!("workspace {}", workspace.slug);
+    if row.is_new {
+        let created =
+            WorkspaceCreated { slug: Identifier::of(&workspace.slug), name: Name::of(&workspace.name) };
+        scope.append(NewEvent::of(row.id, row.id, &created)).await?;
+        applied.created.push(label);
+    } else if row.name == workspace.name {
+        applied.unchanged.push(label);
+    } else {
+        store::rename_workspace(&mut scope, row.id, &workspace.name).await?;
+        scope
+            .append(NewEvent::of(row.id, row.id, &WorkspaceUpdated { name: Name::of(&workspace.name) }))
+            .await?;
+        applied.updated.push(label);
+    }
+    for project in &declaration.projects {
+        apply_project(&mut scope, &mut applied, project).await?;
+    }
+    for client in &declaration.clients {
+        apply_client(&mut scope, &mut applied, client).await?;
+    }
+    scope.commit().await?;
+    Ok(applied)
+}
+
+async fn apply_project(
+    scope: &mut Scope,
+    applied: &mut Applied,
+    project: &ProjectDeclaration,
+) -> Result<(), ApplyError> {
+    let workspace_id = applied.workspace_id;
+    let label = format!("project {}", project.slug);
+    let taken = || ApplyError::ProjectTaken { slug: project.slug.clone() };
+    let services = || project.services.iter().map(ServiceState::of).collect();
+    match store::find_project(scope, &project.slug).await? {
+        Some((_, owner, _)) if owner != workspace_id => return Err(taken()),
+        Some((_, _, known)) if known == *project => applied.unchanged.push(label),
+        Some((id, _, _)) => {
+            store::write_project(scope, id, workspace_id, project).await?;
+            let updated = ProjectUpdated { name: Name::of(&project.name), services: services() };
+            scope.append(NewEvent::of(workspace_id, id, &updated)).await?;
+            applied.updated.push(label);
+        }
+        None => {
+            let id = scope.new_id();
+            let written = store::write_project(scope, id, workspace_id, project).await;
+            written.map_err(|error| if is_duplicate(&error) { taken() } else { error.into() })?;
+            let created = ProjectCreated {
+                slug: Identifier::of(&project.slug),
+                name: Name::of(&project.name),
+                services: services(),
+            };
+            scope.append(NewEvent::of(workspace_id, id, &created)).await?;
+            applied.created.push(label);
+        }
+    }
+    Ok(())
+}
+
+async fn apply_client(
+    scope: &mut Scope,
+    applied: &mut Applied,
+    client: &ClientDeclaration,
+) -> Result<(), ApplyError> {
+    let workspace_id = applied.workspace_id;
+    let label = format!("client {}", client.client_id);
+    let taken = || ApplyError::ClientTaken { client_id: client.client_id.clone() };
+    let project_id = match store::find_project(scope, &client.project).await? {
+        Some((id, owner, _)) if owner == workspace_id => id,
+        _ => {
+            return Err(ApplyError::NoProject {
+                client_id: client.client_id.clone(),
+                project: client.project.clone(),
+            });
+        }
+    };
+    let (client_id, name) = (Identifier::of(&client.client_id), Name::of(&client.name));
+    let redirect_uris = client.redirect_uris.iter().map(|uri| RegisteredUri::of(uri)).collect();
+    let (kind, scopes) = (ClientKind::Public, client.scopes.clone());
+    match store::find_client(scope, &client.client_id).await? {
+        Some((_, owner, _, _)) if owner != workspace_id => return Err(taken()),
+        Some((_, _, known, _)) if known == *client => applied.unchanged.push(label),
+        Some((id, _, _, enabled)) => {
+            store::write_client(scope, id, workspace_id, project_id, client).await?;
+            let updated = ClientUpdated { client_id, project_id, name, kind, redirect_uris, scopes, enabled };
+            scope.append(NewEvent::of(workspace_id, id, &updated)).await?;
+            applied.updated.push(label);
+        }
+        None => {
+            let id = scope.new_id();
+            let written = store::write_client(scope, id, workspace_id, project_id, client).await;
+            written.map_err(|error| if is_duplicate(&error) { taken() } else { error.into() })?;
+            let registered = ClientRegistered { client_id, project_id, name, kind, redirect_uris, scopes };
+            scope.append(NewEvent::of(workspace_id, id, &registered)).await?;
+            applied.created.push(label);
+        }
+    }
+    Ok(())
+}
+
+/// Somebody of another workspace took the name since we looked.
+fn is_duplicate(error: &sqlx::Error) -> bool {
+    sqlstate(error).as_deref() == Some("23505")
+}
+
+impl ServiceState {
+    fn of(service: &super::declaration::ServiceDeclaration) -> Self {
+        Self {
+            slug: Identifier::of(&service.slug),
+            upstreams: service.upstreams.iter().map(|uri| RegisteredUri::of(uri)).collect(),
+            scopes: service.scopes.clone(),
+            credentials: service.credentials.iter().map(|kind| CredentialKind::of(*kind)).collect(),
+            public_routes: u32::try_from(service.public.len()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl CredentialKind {
+    fn of(credential: Credential) -> Self {
+        match credential {
+            Credential::AccessToken => Self::AccessToken,
+            Credential::ServiceToken => Self::ServiceToken,
+        }
+    }
+}

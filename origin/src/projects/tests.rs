@@ -1,0 +1,163 @@
+//! Files, faulty and good, and what they come to in a real Postgres.
+
+use super::{Applied, ApplyError, Declaration, apply};
+use crate::test_database::{self, TestDatabase};
+
+const FILE: &str = r#"[workspace]
+slug = "demo"
+name = "Demo"
+[[project]]
+slug = "notes"
+[[project.service]]
+slug = "web"
+upstreams = ["http://127.0.0.1:9101"]
+[[project.service]]
+slug = "api"
+upstreams = ["http://127.0.0.1:9100"]
+scopes = ["notes:read"]
+public = [{ method = "GET", path = "/health" }]
+credentials = ["access_token", "service_token"]
+[[client]]
+client_id = "demo-app"
+name = "Demo app"
+project = "notes"
+redirect_uris = ["http://127.0.0.1:9101/callback"]
+scopes = ["notes:read", "notes:write"]
+"#;
+
+async fn apply_text(t: &TestDatabase, text: &str) -> Result<Applied, ApplyError> {
+    apply(&t.database, &Declaration::parse(text).unwrap_or_else(|faults| panic!("{faults}"))).await
+}
+
+async fn events(t: &TestDatabase) -> Vec<String> {
+    sqlx::query_scalar("SELECT event_type FROM auth_gateway.events ORDER BY ctid")
+        .fetch_all(&mut t.admin().await)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn it_creates_then_leaves_alone_then_updates_what_differs() {
+    test_database::run(async |t| {
+        let applied = apply_text(t, FILE).await.unwrap();
+        assert_eq!(applied.created, ["workspace demo", "project notes", "client demo-app"]);
+        assert_eq!(events(t).await, ["WorkspaceCreated", "ProjectCreated", "ClientRegistered"]);
+
+        let again = apply_text(t, FILE).await.unwrap();
+        assert_eq!((again.created.len(), again.updated.len(), again.unchanged.len()), (0, 0, 3));
+        assert_eq!(events(t).await.len(), 3, "applying again recorded something");
+
+        let changed = FILE.replace("9100", "9200").replace("slug = \"web\"", "slug = \"site\"");
+        let applied = apply_text(t, &changed).await.unwrap();
+        assert_eq!(applied.updated, ["project notes"]);
+        let services: Vec<(String, Vec<String>)> =
+            sqlx::query_as("SELECT slug, upstreams FROM auth_gateway.services ORDER BY slug")
+                .fetch_all(&mut t.admin().await)
+                .await
+                .unwrap();
+        let upstream = |port: u16| vec![format!("http://127.0.0.1:{port}")];
+        assert_eq!(services, [("api".to_owned(), upstream(9200)), ("site".to_owned(), upstream(9101))]);
+        assert_eq!(events(t).await.last().unwrap(), "ProjectUpdated");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_that_apply_at_once_come_to_one_result() {
+    test_database::run(async |t| {
+        let both = tokio::join!(apply_text(t, FILE), apply_text(t, FILE));
+        let (one, other) = (both.0.unwrap(), both.1.unwrap());
+        assert_eq!(one.workspace_id, other.workspace_id);
+        assert_eq!(one.created.len() + other.created.len(), 3);
+        assert_eq!(events(t).await.len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_workspace_is_refused_whole() {
+    test_database::run(async |t| {
+        apply_text(t, FILE).await.unwrap();
+        let thief = FILE.replace("\"demo\"", "\"thief\"");
+        let error = apply_text(t, &thief).await.unwrap_err();
+        assert!(matches!(error, ApplyError::ProjectTaken { ref slug } if slug == "notes"), "{error}");
+        let thief = thief.replace("\"notes\"", "\"other\"");
+        let error = apply_text(t, &thief).await.unwrap_err();
+        assert!(
+            matches!(error, ApplyError::ClientTaken { ref client_id } if client_id == "demo-app"),
+            "{error}"
+        );
+        let lost = FILE.replace("project = \"notes\"", "project = \"nowhere\"");
+        let error = apply_text(t, &lost).await.unwrap_err();
+        assert!(matches!(error, ApplyError::NoProject { .. }), "{error}");
+        let workspaces: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM auth_gateway.workspaces WHERE slug = 'thief'")
+                .fetch_one(&mut t.admin().await)
+                .await
+                .unwrap();
+        assert_eq!((workspaces, events(t).await.len()), (0, 3), "something was half applied");
+    })
+    .await;
+}
+
+#[test]
+fn every_fault_of_a_file_is_named_with_its_line() {
+    let text = r#"[workspace]
+slug = "Demo"
+[[project]]
+slug = "oauth"
+[[project.service]]
+slug = "api"
+upstreams = ["ftp://x", "http://user:pass@host", "http://host/"]
+scopes = ["two words"]
+public = [{ method = "get", path = "/a/../b" }]
+[[project.service]]
+slug = "api"
+upstreams = []
+[[client]]
+client_id = "-x"
+project = "notes"
+redirect_uris = ["http://example.com/callback", "javascript:alert(1)"]
+"#;
+    let faults = Declaration::parse(text).unwrap_err();
+    let places: Vec<_> = faults.0.iter().map(|fault| (fault.line, fault.field.as_str())).collect();
+    assert_eq!(
+        places,
+        [
+            (2, "workspace.slug"),
+            (4, "project.slug"),
+            (7, "project.service.upstreams"),
+            (7, "project.service.upstreams"),
+            (7, "project.service.upstreams"),
+            (8, "project.service.scopes"),
+            (9, "project.service.public.method"),
+            (9, "project.service.public.path"),
+            (11, "project.service.slug"),
+            (12, "project.service.upstreams"),
+            (14, "client.client_id"),
+            (16, "client.redirect_uris"),
+            (16, "client.redirect_uris"),
+        ]
+    );
+    assert!(!faults.to_string().contains("user:pass"), "a password is repeated: {faults}");
+}
+
+#[test]
+fn a_member_that_is_unknown_missing_or_of_another_kind_is_named_with_its_line() {
+    for (text, line, words) in [
+        ("[workspace]\nslug = \"demo\"\nslgu = \"x\"\n", 3, "slgu"),
+        ("[workspace]\nslug = \"demo\"\n[[project]]\nname = \"x\"\n", 3, "slug"),
+        ("[workspace]\nslug = 7\n", 2, "string"),
+        ("[workspace]\nslug = \"demo\n", 2, "string"),
+        (
+            "[workspace]\nslug = \"d\"\n[[project]]\nslug = \"p\"\n[[project.service]]\nslug = \"s\"\nupstreams = [\"http://h\"]\ncredentials = [\"password\"]\n",
+            8,
+            "password",
+        ),
+    ] {
+        let faults = Declaration::parse(text).unwrap_err();
+        assert_eq!(faults.0.len(), 1);
+        assert_eq!(faults.0[0].line, line, "{text}\n{faults}");
+        assert!(faults.to_string().contains(words), "{faults}");
+    }
+}
