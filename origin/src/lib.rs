@@ -12,6 +12,7 @@ pub mod database;
 pub mod events;
 pub mod http;
 pub mod mail;
+pub mod oauth;
 pub mod outbox;
 pub mod pages;
 pub mod policy;

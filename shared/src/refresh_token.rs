@@ -16,7 +16,7 @@ pub const PREFIX: &str = "gw_rt_";
 pub struct RefreshToken {
     /// The grant (family) it belongs to: a UUID's bytes.
     pub grant_id: [u8; 16],
-    /// 0 for the first of a family, one more for each rotation.
+    /// Counts the rotations of a family: one more for each.
     pub generation: u32,
     secret: [u8; 32],
 }
@@ -51,6 +51,11 @@ impl RefreshToken {
         let checksum = checksum_of(&text);
         text.push_str(&checksum);
         text
+    }
+
+    /// The secret, for the origin to recognise its own making. Never stored, never shown.
+    pub const fn secret(&self) -> &[u8; 32] {
+        &self.secret
     }
 
     /// What the origin stores of it: SHA-256 of the secret.

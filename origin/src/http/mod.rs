@@ -23,7 +23,7 @@ pub use self::metrics::Metrics;
 pub use self::refused::Refused;
 pub use self::server::{ServeError, serve};
 pub use self::state::{Origin, Parts};
-use crate::{account, pages, policy, sessions, sign_in};
+use crate::{account, oauth, pages, policy, sessions, sign_in};
 
 /// The largest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -39,6 +39,7 @@ fn routes() -> Router<Origin> {
         .route("/ping", get(|| async { "pong\n" }))
         .route("/metrics", get(metrics::scrape))
         .merge(policy::routes())
+        .merge(oauth::routes())
         .merge(sign_in::routes())
         .merge(sessions::routes())
         .merge(account::routes())

@@ -40,6 +40,10 @@ pub async fn serve(
     let listen = &origin.configuration.listen;
     let address = std::net::SocketAddr::new(listen.address, listen.port);
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
+    // So that the first policy names the key that the first token is signed with. A database that is down now may be up then.
+    if let Err(error) = origin.signer.key(&origin).await {
+        tracing::warn!(%error, "no signing key yet; it is looked for again with the first token");
+    }
     tracing::info!(address = %listener.local_addr()?, issuer = origin.issuer(), "listening");
     serve_on(listener, origin, stop).await
 }

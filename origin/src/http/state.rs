@@ -11,6 +11,7 @@ use crate::{
     configuration::ServeConfiguration,
     database::Database,
     mail::Mailer,
+    oauth::{RefreshSecrets, Signer},
     policy::PolicyBook,
     sign_in::CodeHashKey,
 };
@@ -37,6 +38,10 @@ pub struct Parts {
     pub code_hash_key: CodeHashKey,
     /// Sends mail.
     pub mailer: Mailer,
+    /// The key that signs access tokens.
+    pub signer: Signer,
+    /// The making of refresh tokens.
+    pub refresh_secrets: RefreshSecrets,
     /// The policy in force.
     pub policy: PolicyBook,
     /// Counters.
@@ -61,6 +66,8 @@ impl Origin {
             code_key: CodeKey::new(*configuration.code_mac_key.expose()),
             code_hash_key: CodeHashKey::derive(&configuration.key_encryption_key),
             mailer: Mailer::new(&configuration.mail, clock.clone(), randomness.clone()),
+            signer: Signer::new(&configuration.key_encryption_key),
+            refresh_secrets: RefreshSecrets::new(&configuration.key_encryption_key),
             policy: PolicyBook::new(&configuration),
             metrics: Metrics::default(),
             configuration,

@@ -87,6 +87,13 @@ payloads! {
         /// Generation in use.
         current: i64,
     }
+    /// One access token is refused from now on; the grant goes on.
+    Grant, 1: AccessTokenRevoked {
+        /// The client.
+        client_id: Identifier,
+        /// `jti` of the access token.
+        jti: Uuid,
+    }
     /// Everything the grant gave is refused from now on.
     Grant, 1: GrantRevoked {
         /// The person.

@@ -1,0 +1,163 @@
+//! Clients at the token and revocation endpoints: who one is, and whether it proved it (RFC 6749 §2.3). Secrets are known by their
+//! SHA-256 only and compared in constant time.
+
+use axum::http::{HeaderMap, header};
+use sha2::{Digest as _, Sha256};
+use shared::{
+    base64url,
+    client::{ClientClaim, ClientClaimFault},
+    decide::Refusal,
+    form::Parameters,
+    oauth_error::OAuthError,
+    scope::Scopes,
+};
+use sqlx::FromRow;
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use crate::{
+    clock::Randomness,
+    database::{DatabaseError, Scope},
+};
+
+/// A client that is who it says it is; for a public one that is to say that it exists.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) client_id: String,
+    /// What it may have now; earlier it may have been more.
+    pub(super) scopes: Scopes,
+}
+
+/// Why a client is refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    /// No client is named.
+    #[error("client_id is missing.")]
+    Missing,
+    /// Two methods at once.
+    #[error("The client authenticated in more than one way.")]
+    SeveralMethods,
+    /// `Authorization` is not Basic.
+    #[error("The Authorization header is not well-formed Basic.")]
+    MalformedHeader,
+    /// No such client, or it is disabled.
+    #[error("The client is not registered here, or has been disabled.")]
+    Unknown {
+        /// Whether it came by header.
+        by_header: bool,
+    },
+    /// The secret is missing, wrong, or came from a client that has none.
+    #[error("The client did not authenticate as it is registered to.")]
+    NotAuthenticated {
+        /// Whether it came by header.
+        by_header: bool,
+    },
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl ClientError {
+    /// In OAuth's words: 401 with a challenge when the client tried by header (RFC 6749 §5.2). The database's errors have their own.
+    pub(super) fn refusal(&self) -> Refusal {
+        match self {
+            Self::Missing => Refusal::invalid_client(false, "client_id is missing."),
+            Self::SeveralMethods => {
+                Refusal::oauth(OAuthError::InvalidRequest, "The client authenticated in more than one way.")
+            }
+            Self::MalformedHeader => {
+                Refusal::invalid_client(true, "The Authorization header is not well-formed Basic.")
+            }
+            Self::Unknown { by_header } => Refusal::invalid_client(
+                *by_header,
+                "The client is not registered here, or has been disabled.",
+            ),
+            Self::NotAuthenticated { by_header } => {
+                Refusal::invalid_client(*by_header, "The client did not authenticate as it is registered to.")
+            }
+            Self::Database(error) => super::error::database(error),
+        }
+    }
+}
+
+impl From<ClientClaimFault> for ClientError {
+    fn from(fault: ClientClaimFault) -> Self {
+        match fault {
+            ClientClaimFault::Missing => Self::Missing,
+            ClientClaimFault::Several => Self::SeveralMethods,
+            ClientClaimFault::Malformed => Self::MalformedHeader,
+        }
+    }
+}
+
+#[derive(FromRow)]
+struct Row {
+    client_id: String,
+    scopes: Vec<String>,
+    secret_hash: Option<Vec<u8>>,
+}
+
+/// What a request says of its client. `Authorization` may come once.
+pub(super) fn claim(headers: &HeaderMap, form: &Parameters) -> Result<ClientClaim, ClientError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let authorization = match (values.next(), values.next()) {
+        (None, _) => None,
+        (Some(value), None) => Some(value.to_str().map_err(|_| ClientError::MalformedHeader)?),
+        (Some(_), Some(_)) => return Err(ClientError::SeveralMethods),
+    };
+    Ok(ClientClaim::read(authorization, form)?)
+}
+
+/// The client that the request is of.
+pub(super) async fn authenticate(scope: &mut Scope, claim: &ClientClaim) -> Result<Client, ClientError> {
+    let by_header = claim.by_header;
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT c.client_id, c.scopes, c.secret_hash
+         FROM oauth_clients AS c JOIN projects AS p ON p.id = c.project_id
+         WHERE c.client_id = $1 AND c.enabled AND p.enabled",
+    )
+    .bind(&claim.client_id)
+    .fetch_optional(scope.connection())
+    .await
+    .map_err(DatabaseError::from)?;
+    let row = row.ok_or(ClientError::Unknown { by_header })?;
+    let is_authentic = match (&row.secret_hash, &claim.client_secret) {
+        (None, None) => true,
+        (Some(stored), Some(presented)) => ClientSecret::hash_of(presented)[..].ct_eq(stored).into(),
+        // Public, and yet a secret; or confidential, and none.
+        (None, Some(_)) | (Some(_), None) => false,
+    };
+    if !is_authentic {
+        return Err(ClientError::NotAuthenticated { by_header });
+    }
+    let scopes = Scopes::parse(&row.scopes.join(" ")).ok_or(ClientError::Unknown { by_header })?;
+    Ok(Client { client_id: row.client_id, scopes })
+}
+
+/// The secret of a confidential client, shown once when it is made. It has no `Debug`.
+pub struct ClientSecret(Zeroizing<String>);
+
+impl ClientSecret {
+    /// What secret scanners look for.
+    pub const PREFIX: &'static str = "gw_cs_";
+
+    /// A new secret of 256 random bits.
+    pub fn generate(randomness: &Randomness) -> Self {
+        let random = Zeroizing::new(randomness.bytes::<32>());
+        Self(Zeroizing::new(format!("{}{}", Self::PREFIX, base64url::encode(&random[..]))))
+    }
+
+    /// The secret, to be shown once to whoever registers the client.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What is stored in `oauth_clients.secret_hash`.
+    pub fn hash(&self) -> [u8; 32] {
+        Self::hash_of(&self.0)
+    }
+
+    fn hash_of(text: &str) -> [u8; 32] {
+        Sha256::digest(text.as_bytes()).into()
+    }
+}

@@ -1,0 +1,205 @@
+//! `grant_type=authorization_code` (RFC 6749 §4.1.3, RFC 7636 §4.6): a code for the first tokens of a family, once. One statement
+//! consumes it and compares client, redirect URI and challenge as they were stored; what it finds consumed already was replayed.
+
+use shared::{
+    code::{AuthorizationCode, CodeFault},
+    form::Parameters,
+    jwt::SigningKey,
+    pkce::CodeVerifier,
+    scope::Scopes,
+    time::UnixMillis,
+};
+use sqlx::FromRow;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    access_token::AccessToken,
+    client::Client,
+    grant,
+    target::{self, Target},
+    token::{TokenError, Tokens},
+};
+use crate::{
+    database::{DatabaseError, Scope},
+    events::{
+        NewEvent,
+        field::{Identifier, Moment},
+        payload::{AuthorizationCodeReplayed, GrantEnd, TokensIssued},
+    },
+    http::Origin,
+};
+
+/// Generation of a family's first refresh token.
+const FIRST_GENERATION: u32 = 1;
+
+/// What a request presents.
+pub(super) struct Presented<'a> {
+    code: AuthorizationCode,
+    verifier: CodeVerifier<'a>,
+    redirect_uri: Option<&'a str>,
+}
+
+impl<'a> Presented<'a> {
+    /// Reads the parameters.
+    pub(super) fn read(form: &'a Parameters) -> Result<Self, TokenError> {
+        let code = form.get("code").ok_or(TokenError::Missing("code is missing."))?;
+        let verifier = form.get("code_verifier").ok_or(TokenError::Missing(
+            "code_verifier is missing: every code here was issued for a challenge.",
+        ))?;
+        Ok(Self {
+            code: AuthorizationCode::parse(code).ok_or(TokenError::InvalidCode)?,
+            verifier: CodeVerifier::parse(verifier).ok_or(TokenError::MalformedVerifier)?,
+            redirect_uri: form.get("redirect_uri"),
+        })
+    }
+
+    /// Whether the code was issued for this client and verifier and `redirect_uri`, by its MAC.
+    fn is_bound_to(&self, origin: &Origin, client: &Client, redirect_uri: &str) -> Result<(), CodeFault> {
+        let now = UnixMillis(origin.clock.unix_millis());
+        let challenge = self.verifier.challenge();
+        self.code.check(&origin.code_key, &client.client_id, redirect_uri, &challenge, now)
+    }
+}
+
+#[derive(FromRow)]
+struct Consumed {
+    workspace_id: Uuid,
+    user_id: Uuid,
+    session_id: Option<Uuid>,
+    redirect_uri: String,
+    scopes: Vec<String>,
+    audience: Vec<String>,
+    auth_time: OffsetDateTime,
+    amr: Vec<String>,
+    grant_id: Uuid,
+    is_active: bool,
+}
+
+/// What became of a code.
+pub(super) enum Redeemed {
+    /// The first tokens.
+    Tokens(Tokens),
+    /// It had been used: what it gave is revoked. The scope must be committed.
+    Replayed,
+}
+
+/// Redeems a code for its client.
+pub(super) async fn redeem(
+    scope: &mut Scope,
+    origin: &Origin,
+    key: &SigningKey,
+    client: &Client,
+    presented: &Presented<'_>,
+    target: Option<&Target<'_>>,
+) -> Result<Redeemed, TokenError> {
+    let now = scope.clock().now();
+    let consumed: Option<Consumed> = sqlx::query_as(
+        "UPDATE oauth_authorization_codes AS a SET used_at = $5
+         FROM user_accounts AS u
+         WHERE a.code_hash = $1 AND a.used_at IS NULL AND a.expires_at > $5 AND a.client_id = $2
+           AND a.code_challenge = $3 AND ($4::text IS NULL OR a.redirect_uri = $4) AND u.id = a.user_id
+         RETURNING a.workspace_id, a.user_id, a.session_id, a.redirect_uri, a.scopes, a.audience, a.auth_time, a.amr, a.grant_id,
+             u.status = 'active'
+                 AND NOT EXISTS (SELECT FROM sessions AS s WHERE s.id = a.session_id AND s.ended_at IS NOT NULL) AS is_active",
+    )
+    .bind(&presented.code.hash()[..])
+    .bind(&client.client_id)
+    .bind(presented.verifier.challenge().to_text())
+    .bind(presented.redirect_uri)
+    .bind(now)
+    .fetch_optional(scope.connection())
+    .await?;
+    let Some(code) = consumed else { return refuse(scope, origin, client, presented).await };
+    // The row is the authority; the MAC says that nobody wrote the row but us.
+    presented.is_bound_to(origin, client, &code.redirect_uri).map_err(|_| TokenError::InvalidCode)?;
+    if !code.is_active {
+        return Err(TokenError::PersonGone);
+    }
+    let granted = Scopes::parse(&code.scopes.join(" ")).ok_or(TokenError::InvalidCode)?;
+    // What the client may have less than when it asked, it does not get.
+    let scopes = granted.intersection(&client.scopes);
+    let audience = target::narrow(&code.audience, target)?;
+
+    let refresh = origin.refresh_secrets.issue(code.grant_id, FIRST_GENERATION, &origin.randomness);
+    let stored: Vec<&str> = scopes.iter().collect();
+    sqlx::query(
+        "INSERT INTO oauth_grants (id, workspace_id, user_id, client_id, session_id, scopes, audience, generation,
+                                   refresh_secret_hash, auth_time, amr, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+    )
+    .bind(code.grant_id)
+    .bind(code.workspace_id)
+    .bind(code.user_id)
+    .bind(&client.client_id)
+    .bind(code.session_id)
+    .bind(stored)
+    .bind(&code.audience)
+    .bind(i64::from(FIRST_GENERATION))
+    .bind(&refresh.secret_hash()[..])
+    .bind(code.auth_time)
+    .bind(&code.amr)
+    .bind(now)
+    .bind(now + origin.configuration.lifetimes.refresh_token)
+    .execute(scope.connection())
+    .await?;
+    let access = AccessToken {
+        grant_id: code.grant_id,
+        workspace_id: code.workspace_id,
+        user_id: code.user_id,
+        client_id: &client.client_id,
+        scopes,
+        audience,
+        auth_time: code.auth_time,
+        amr: code.amr,
+    };
+    let issued = access.issue(scope, origin, key).await?;
+    let event = TokensIssued {
+        user_id: code.user_id,
+        client_id: Identifier::of(&client.client_id),
+        jti: issued.jti,
+        generation: i64::from(FIRST_GENERATION),
+        scopes: issued.scopes.clone(),
+        expires_at: Moment(issued.expires_at),
+    };
+    scope.append(NewEvent::of(code.workspace_id, code.grant_id, &event)).await?;
+    Ok(Redeemed::Tokens(Tokens { access: issued, refresh }))
+}
+
+#[derive(FromRow)]
+struct Used {
+    workspace_id: Uuid,
+    redirect_uri: String,
+    grant_id: Uuid,
+}
+
+/// Tells a replay from a code that was never good. Only who has the verifier too can replay: everybody else would have been refused
+/// before the code was used as well, so that a code seen in a log cannot end what it gave.
+async fn refuse(
+    scope: &mut Scope,
+    origin: &Origin,
+    client: &Client,
+    presented: &Presented<'_>,
+) -> Result<Redeemed, TokenError> {
+    let used: Option<Used> = sqlx::query_as(
+        "SELECT workspace_id, redirect_uri, grant_id FROM oauth_authorization_codes
+         WHERE code_hash = $1 AND used_at IS NOT NULL AND client_id = $2 AND code_challenge = $3
+           AND ($4::text IS NULL OR redirect_uri = $4)",
+    )
+    .bind(&presented.code.hash()[..])
+    .bind(&client.client_id)
+    .bind(presented.verifier.challenge().to_text())
+    .bind(presented.redirect_uri)
+    .fetch_optional(scope.connection())
+    .await
+    .map_err(DatabaseError::from)?;
+    let replayed = used
+        .filter(|used| presented.is_bound_to(origin, client, &used.redirect_uri) != Err(CodeFault::Mismatch));
+    let Some(used) = replayed else { return Err(TokenError::InvalidCode) };
+    if grant::lock_open(scope, used.grant_id).await? {
+        let event = AuthorizationCodeReplayed { client_id: Identifier::of(&client.client_id) };
+        scope.append(NewEvent::of(used.workspace_id, used.grant_id, &event)).await?;
+        grant::end(scope, used.grant_id, GrantEnd::CodeReplay).await?;
+    }
+    Ok(Redeemed::Replayed)
+}
