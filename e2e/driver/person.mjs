@@ -13,7 +13,8 @@ const NAVIGATION = { "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" 
 export class Stuck extends Error {
   constructor(message, answer) {
     super(message);
-    this.answer = answer;
+    // Not among what is printed with the error.
+    Object.defineProperty(this, "answer", { value: answer });
   }
 }
 
