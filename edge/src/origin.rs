@@ -9,7 +9,8 @@ use shared::{
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    AbortSignal, Headers, Request, RequestInit, RequestRedirect, Response, ResponseInit, WorkerGlobalScope,
+    AbortSignal, Headers, Request, RequestInit, RequestRedirect, Response, ResponseInit, Url,
+    WorkerGlobalScope,
 };
 
 use crate::{clock, configuration::Configuration, head::Head};
@@ -44,19 +45,22 @@ pub(crate) async fn send(
     if !body.is_empty() {
         init.set_body(&Uint8Array::from(body));
     }
+    init.set_headers(headers);
+    // A URL's own rules may spell the query differently (`'` becomes `%27`): what is asserted is what is sent.
+    let url = Url::new(&format!("{}{target}", configuration.origin_url))?;
+    let target = format!("{}{}", url.pathname(), url.search());
+    let request = Request::new_with_str_and_init(&url.href(), &init)?;
     let assertion = EdgeAssertion::new(
         configuration.edge_key.kid(),
         &configuration.issuer,
         request_id,
         address,
         policy_version,
-        &ForwardedRequest { method, target, body },
+        &ForwardedRequest { method, target: &target, body },
         clock::now(),
     );
     let assertion = assertion.sign(&configuration.edge_key).ok_or("the assertion cannot be signed")?;
-    headers.set(assertion::HEADER, &assertion)?;
-    init.set_headers(headers);
-    let request = Request::new_with_str_and_init(&format!("{}{target}", configuration.origin_url), &init)?;
+    request.headers().set(assertion::HEADER, &assertion)?;
     let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
     JsFuture::from(scope.fetch_with_request(&request)).await?.dyn_into()
 }

@@ -197,6 +197,12 @@ export function authorizationCode(keys, { clientId, redirectUri, verifier, lifet
   return `${base64url(id)}.${mac.digest("base64url")}`;
 }
 
+/** A refresh token of the form that is issued: the edge cannot know that no origin ever did. */
+export function refreshToken() {
+  const body = `gw_rt_${base64url(randomBytes(16))}.0.${base64url(randomBytes(32))}`;
+  return body + base64url(sha256(body)).slice(0, 6);
+}
+
 /** An upstream that tells what it received. */
 export async function startUpstream(rig, answer) {
   const upstream = { requests: [] };

@@ -109,6 +109,22 @@ impl Server {
         outcome.context("Postgres' data folder could not be created").map(|()| true)
     }
 
+    /// Removes a cluster whose data folder has been removed while the cluster itself lay elsewhere. One beside the data
+    /// folder's other files is somebody's data: that is an error.
+    pub(crate) fn forget_orphan(&self) -> Result<()> {
+        if !self.data.exists() {
+            return Ok(());
+        }
+        if self.refuge.is_none() {
+            bail!(
+                "{} holds a database, but the secrets.json with its password is gone; put it back, or remove the folder",
+                self.data.display()
+            );
+        }
+        self.clear_leftovers()?;
+        std::fs::remove_dir_all(&self.data).with_context(|| format!("cannot remove {}", self.data.display()))
+    }
+
     /// Deals with a `postmaster.pid` that an earlier run left. A postmaster that is still stopping gets 20 s.
     pub(crate) fn clear_leftovers(&self) -> Result<()> {
         let pid_file = self.data.join("postmaster.pid");

@@ -48,7 +48,11 @@ pub(crate) fn install_in(project: &Project, folder: &Path, log: &str) -> Result<
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == digest) {
         return Ok(node_modules);
     }
-    let step = Step::begin(format!("Node packages of {} (npm ci)", lock.display()));
+    if !exec::succeeds(Command::new("npm").arg("--version")) {
+        bail!("npm is missing; install it with your package manager (Debian keeps it apart from nodejs)");
+    }
+    let shown = lock.strip_prefix(project.root()).unwrap_or(&lock);
+    let step = Step::begin(format!("Node packages of {} (npm ci)", shown.display()));
     let mut command = Command::new("npm");
     // No package here needs its install script: binaries are called directly.
     command.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder);

@@ -41,8 +41,13 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     let outcome = gateway.run_beside(|_| {
         let mut command = Command::new(node_program(&node_modules));
         // One file at a time: some stop parts of the gateway that others need.
-        command.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]).args(&files);
+        command
+            .args(["--test", "--test-concurrency=1", "--test-timeout=600000", "--test-reporter=spec"])
+            .args(&files);
         command.current_dir(&folder).env("UP_JSON", &up_file).env(BROWSER_VARIABLE, &browser);
+        if let Ok(own) = std::env::current_exe() {
+            command.env("XTASK", own);
+        }
         exec::stream(&mut command)
     });
     if outcome.is_err() {

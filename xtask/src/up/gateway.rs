@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 
 use super::gateward::Gateward;
 use super::parts::Places;
-use super::ports::Ports;
 use super::record::Record;
 use super::secrets::Secrets;
 use super::supervisor::{End, Event, Supervisor};
@@ -41,10 +40,19 @@ impl Gateway {
         let ports = options.ports.resolve();
         let lock = lock(&data)?;
         check_ports(options)?;
-        let secrets = Secrets::load_or_draw(&data)?;
-        let server = match &options.database_url {
-            Some(_) => None,
-            None => Some(embedded_server(ready, &data, &ports, &secrets, !options.no_fsync)?),
+        let (secrets, fresh) = Secrets::load_or_draw(&data)?;
+        let server = if options.database_url.is_some() {
+            None
+        } else {
+            let port = ports.postgres;
+            let server =
+                Server::prepare(&ready.node_modules, &data.join("postgres"), port, !options.no_fsync)?;
+            if fresh {
+                // Its password went with the old secrets.
+                server.forget_orphan()?;
+            }
+            create(&server, &data, &secrets)?;
+            Some(server)
         };
 
         let mut supervisor = Supervisor::new();
@@ -173,22 +181,14 @@ fn lock(data: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn embedded_server(
-    ready: &Ready,
-    data: &Path,
-    ports: &Ports,
-    secrets: &Secrets,
-    fsync: bool,
-) -> Result<Server> {
-    let server = Server::prepare(&ready.node_modules, &data.join("postgres"), ports.postgres, fsync)?;
+fn create(server: &Server, data: &Path, secrets: &Secrets) -> Result<()> {
     let step = Step::begin("Postgres' data folder");
     if server.create(&secrets.postgres_password, &data.join("logs/initdb.log"))? {
         step.done_with("created");
     } else {
         step.done_with("kept");
     }
-    server.clear_leftovers()?;
-    Ok(server)
+    server.clear_leftovers()
 }
 
 fn bring_up(

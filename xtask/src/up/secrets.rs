@@ -28,14 +28,15 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
-    /// Reads them from `folder`, or draws them.
-    pub(crate) fn load_or_draw(folder: &Path) -> Result<Self> {
+    /// Reads them from `folder`, or draws them; says whether they are fresh.
+    pub(crate) fn load_or_draw(folder: &Path) -> Result<(Self, bool)> {
         let path = folder.join("secrets.json");
         if path.exists() {
             let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            return serde_json::from_slice(&text).with_context(|| {
+            let read = serde_json::from_slice::<Self>(&text).with_context(|| {
                 format!("{} is damaged; remove the data folder {}", path.display(), folder.display())
             });
+            return Ok((read?, false));
         }
         let secrets = Self {
             postgres_password: entropy::base64url32()?,
@@ -53,7 +54,7 @@ impl Secrets {
         let fresh = path.with_extension("json.new");
         write_secret(&fresh, &text)?;
         std::fs::rename(&fresh, &path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(secrets)
+        Ok((secrets, true))
     }
 
     /// `edge-1=<public key>`, as the origin's `EDGE_PUBLIC_KEYS` wants it.

@@ -1,0 +1,243 @@
+//! The binary as its operators meet it: real processes, a real Postgres, real signals.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "all of this file is test code, and it waits for other processes by the real clock"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use url::Url;
+
+const FILE: &str = r#"[workspace]
+slug = "SLUG"
+[[project]]
+slug = "SLUG"
+[[project.service]]
+slug = "api"
+upstreams = ["http://127.0.0.1:9100"]
+"#;
+
+/// Two fresh databases, migrated by the binary, and the environment that names them.
+struct Installation {
+    environment: Vec<(&'static str, String)>,
+    names: [String; 2],
+    folder: PathBuf,
+}
+
+impl Installation {
+    async fn new(name: &str) -> Self {
+        let names = [format!("gateward_line_{name}"), format!("gateward_line_{name}_read")];
+        let mut server = connect("postgres").await;
+        for name in &names {
+            execute(&mut server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+        }
+        let [command, read] = &names;
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let this = Self {
+            environment: vec![
+                ("MIGRATION_DATABASE_URL", url(None, command)),
+                ("READ_MIGRATION_DATABASE_URL", url(None, read)),
+                ("DATABASE_URL", url(Some("gateward_line_serve"), command)),
+                ("FORWARDER_DATABASE_URL", url(Some("gateward_line_forward"), command)),
+                ("READ_DATABASE_URL", url(Some("gateward_line_project"), read)),
+                ("ISSUER", "https://auth.example.test".to_owned()),
+                ("KEY_ENCRYPTION_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc".to_owned()),
+                ("FORWARDER_LEASE", "2s".to_owned()),
+            ],
+            names,
+            folder,
+        };
+        let migrations: Vec<Child> = (0..2).map(|_| this.command(&["migrate"]).spawn().unwrap()).collect();
+        for migration in migrations {
+            let output = migration.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }
+        this
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateward"));
+        command.args(arguments).env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs a command that must succeed and print JSON.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Applies a file that makes a workspace with a project: two events.
+    fn apply(&self, slug: &str) -> Output {
+        let file = self.folder.join(format!("{slug}.toml"));
+        fs::write(&file, FILE.replace("SLUG", slug)).unwrap();
+        self.run(&["apply", file.to_str().unwrap(), "--json"])
+    }
+
+    async fn command_side(&self) -> PgConnection {
+        connect(&self.names[0]).await
+    }
+
+    async fn delivered(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM public.auth_events")
+            .fetch_one(&mut connect(&self.names[1]).await)
+            .await
+            .unwrap()
+    }
+
+    async fn remove(self) {
+        let mut server = connect("postgres").await;
+        for name in &self.names {
+            execute(&mut server, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        }
+    }
+}
+
+fn server() -> Url {
+    let Ok(text) = std::env::var("GATEWARD_TEST_DATABASE_URL") else {
+        panic!(
+            "GATEWARD_TEST_DATABASE_URL is not set: this test needs a Postgres (15 or later) and a superuser of it. \
+             `cargo xtask test` starts one and sets it."
+        );
+    };
+    Url::parse(&text).unwrap()
+}
+
+fn url(login: Option<&str>, database: &str) -> String {
+    let mut url = server();
+    url.set_path(database);
+    if let Some(login) = login {
+        url.set_username(login).unwrap();
+        url.set_password(Some("of-a-test")).unwrap();
+    }
+    url.into()
+}
+
+async fn connect(database: &str) -> PgConnection {
+    url(None, database).parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
+}
+
+async fn execute(connection: &mut PgConnection, statement: &str) {
+    sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(connection).await.unwrap();
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// Looks again and again, for at most half a minute.
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "it did not come to {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn from_an_empty_server_to_a_token_and_its_events_on_the_read_side() {
+    let gateward = Installation::new("story").await;
+    let applied: Value = serde_json::from_slice(&gateward.apply("story").stdout).unwrap();
+    assert_eq!(applied["created"], serde_json::json!(["workspace story", "project story"]));
+
+    let issued = gateward.json(&["token", "issue", "--project", "story", "--service", "worker", "--json"]);
+    assert_eq!(issued["token"].as_str().unwrap().split('.').count(), 3);
+    let jti = issued["jti"].as_str().unwrap();
+    let listed = gateward.json(&["token", "list", "--json"]);
+    assert_eq!(listed[0]["jti"], jti);
+    assert!(!listed.to_string().contains(issued["token"].as_str().unwrap()));
+    let revoked = gateward.json(&["token", "revoke", jti, "--reason", "test", "--json"]);
+    assert_eq!(revoked["was_revoked_before"], false);
+
+    assert_eq!(gateward.json(&["outbox", "stats", "--json"])[0]["queued"], 5);
+    let drained = gateward.json(&["forward", "--once", "--json"]);
+    assert_eq!((&drained["delivered"], &drained["waiting"]), (&5.into(), &0.into()));
+    assert_eq!(gateward.delivered().await, 5);
+    let stored: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM public.auth_events WHERE (payload::text || metadata::text) LIKE '%' || $1 || '%'",
+    )
+    .bind(issued["token"].as_str().unwrap().rsplit('.').next().unwrap())
+    .fetch_one(&mut connect(&gateward.names[1]).await)
+    .await
+    .unwrap();
+    assert_eq!(stored, 0, "an event holds a token's signature");
+    gateward.remove().await;
+}
+
+#[tokio::test]
+async fn what_is_faulty_exits_with_2_and_says_everything_at_once() {
+    let gateward = Installation::new("faulty").await;
+    let mut without = gateward.command(&["forward"]);
+    let output = without.env_remove("READ_DATABASE_URL").env("FORWARDER_LEASE", "soon").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("READ_DATABASE_URL is not set") && said.contains("FORWARDER_LEASE is not a duration"),
+        "{said}"
+    );
+    assert!(output.stdout.is_empty());
+
+    let file = gateward.folder.join("faulty.toml");
+    fs::write(&file, "[workspace]\nslug = \"A B\"\n[[project]]\nslug = \"oauth\"\n").unwrap();
+    let output = gateward.run(&["apply", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("line 2, workspace.slug") && said.contains("line 4, project.slug"), "{said}");
+
+    let output = gateward.run(&["token", "issue", "--project", "nothing", "--service", "worker"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("there is no enabled project \"nothing\""));
+
+    let output = gateward.run(&["check"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("POLICY_SIGNING_KEY") && said.contains("SMTP_URL"), "{said}");
+    gateward.remove().await;
+}
+
+#[tokio::test]
+async fn a_forwarder_that_is_killed_is_taken_over_from_and_one_that_is_told_to_stop_gives_its_leases_back() {
+    let gateward = Installation::new("signals").await;
+    assert!(gateward.apply("first").status.success());
+
+    // The read side hangs in the middle of a delivery: somebody holds the table.
+    let mut blocker = connect(&gateward.names[1]).await;
+    execute(&mut blocker, "BEGIN; LOCK TABLE public.auth_events IN ACCESS EXCLUSIVE MODE").await;
+    let mut killed = gateward.command(&["forward"]).env("FORWARDER_LEASE", "4s").spawn().unwrap();
+    let held = async || {
+        let leased = "SELECT count(*) FROM auth_gateway.outbox_lanes WHERE leased_until > clock_timestamp()";
+        sqlx::query_scalar::<_, i64>(leased).fetch_one(&mut gateward.command_side().await).await.unwrap()
+    };
+    until("a lease", async || held().await > 0).await;
+    signal(&killed, "-KILL");
+    killed.wait().unwrap();
+    assert!(held().await > 0, "a killed process gave something back");
+    execute(&mut blocker, "ROLLBACK").await;
+
+    let mut next = gateward.command(&["forward"]).spawn().unwrap();
+    until("all events on the read side", async || gateward.delivered().await == 2).await;
+    signal(&next, "-TERM");
+    assert!(next.wait().unwrap().success(), "it did not stop cleanly");
+    assert_eq!(held().await, 0, "a forwarder that stopped kept a lease");
+    gateward.remove().await;
+}
