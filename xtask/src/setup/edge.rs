@@ -42,6 +42,9 @@ fn bind(wasm: &Path, entry: &Path, dist: &Path) -> Result<()> {
         .and_then(|bindgen| {
             bindgen
                 .typescript(false)
+                // Function names are a sixth of the module, and every isolate loads them.
+                .remove_name_section(true)
+                .remove_producers_section(true)
                 .omit_default_module_path(true)
                 .out_name("gateward_edge")
                 .generate(&fresh)

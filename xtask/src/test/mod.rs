@@ -4,6 +4,7 @@
 mod corpus;
 mod database;
 mod e2e;
+mod edge;
 mod lint;
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +16,7 @@ use crate::progress::say;
 use crate::project::Project;
 use crate::setup::build::cargo;
 
-/// Runs every test: format, lints, unit and property tests, the corpus natively and in wasm, the database's, and the
+/// Runs every test: format, lints, unit and property tests, the corpus natively and in wasm, the edge's in workerd, the database's, and the
 /// black-box tests with a real browser.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -41,6 +42,8 @@ enum Suite {
     Corpus,
     /// This tool's own tests
     Xtask,
+    /// The edge's own parts, and the built worker in workerd
+    Edge,
     /// The origin against a real Postgres
     Origin,
     /// Black-box tests of a whole gateway: browser, client libraries, attacks
@@ -55,6 +58,7 @@ impl Suite {
             Self::Shared => exec::stream(cargo(project).args(["test", "--package", "shared"])),
             Self::Corpus => corpus::run(project),
             Self::Xtask => exec::stream(cargo(project).args(["test", "--package", "xtask"])),
+            Self::Edge => edge::run(project),
             Self::Origin => database::run(project),
             Self::E2e => e2e::run(project),
         }
