@@ -1,6 +1,9 @@
 //! `/account`: who a person is here and where they are signed in, with a button to end each session. It may not show anything of
 //! another person: it reads as that person, under row-level security.
 
+#[cfg(test)]
+mod tests;
+
 use askama::Template;
 use axum::{
     Router,

@@ -41,7 +41,7 @@ pub enum MailError {
     #[error("the mail server did not take the mail: {0}")]
     Unavailable(#[source] lettre::transport::smtp::Error),
     /// The conversation did not end in time.
-    #[error("the mail server did not answer within {} seconds", TIMEOUT.as_secs())]
+    #[error("the mail server did not finish the conversation in time")]
     TimedOut,
 }
 
@@ -50,6 +50,7 @@ pub enum MailError {
 pub struct Mailer {
     // The URL was looked at when the configuration was read; what is wrong with it all the same is said when mail is sent.
     transport: Result<AsyncSmtpTransport<Tokio1Executor>, String>,
+    timeout: Duration,
     from: Mailbox,
     clock: Clock,
     randomness: Randomness,
@@ -58,10 +59,19 @@ pub struct Mailer {
 impl Mailer {
     /// A mailer for the configured server. Does not connect yet.
     pub fn new(configuration: &MailConfiguration, clock: Clock, randomness: Randomness) -> Self {
+        Self::bounded(configuration, TIMEOUT, clock, randomness)
+    }
+
+    fn bounded(
+        configuration: &MailConfiguration,
+        timeout: Duration,
+        clock: Clock,
+        randomness: Randomness,
+    ) -> Self {
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&configuration.smtp_url)
-            .map(|builder| builder.timeout(Some(TIMEOUT)).build())
+            .map(|builder| builder.timeout(Some(timeout)).build())
             .map_err(|error| error.to_string());
-        Self { transport, from: configuration.from.clone(), clock, randomness }
+        Self { transport, timeout, from: configuration.from.clone(), clock, randomness }
     }
 
     /// Sends a mail; returns when the server has taken it.
@@ -82,7 +92,7 @@ impl Mailer {
             .header(header::ContentType::TEXT_PLAIN)
             .body(mail.text)
             .map_err(MailError::Unwritable)?;
-        match tokio::time::timeout(TIMEOUT, transport.send(message)).await {
+        match tokio::time::timeout(self.timeout, transport.send(message)).await {
             Err(_) => Err(MailError::TimedOut),
             Ok(Err(error)) if error.is_permanent() => Err(MailError::Refused(error)),
             Ok(Err(error)) => Err(MailError::Unavailable(error)),
@@ -90,3 +100,8 @@ impl Mailer {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod peer;
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ mod fault;
 mod form;
 mod guard;
 mod response;
+#[cfg(test)]
+pub(crate) mod test_browser;
 
 use axum::{Router, routing::get};
 

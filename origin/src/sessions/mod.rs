@@ -6,6 +6,8 @@ mod list;
 mod sign_out;
 
 mod store;
+#[cfg(test)]
+pub(crate) mod tests;
 
 mod token;
 

@@ -239,7 +239,7 @@ pub(super) async fn attempt(
     Ok(Attempt::Admitted { session, request: request_of(return_to.as_deref()) })
 }
 
-/// Why a challenge that takes no attempt takes none.
+/// Why a challenge that takes no attempt takes none. Locks the row, so that parallel refusals append one after the other.
 async fn refuse_closed(
     mut scope: Scope,
     binding: &BrowserBinding,
@@ -247,7 +247,7 @@ async fn refuse_closed(
 ) -> Result<Attempt, SessionError> {
     let row: Option<(i16, bool, bool, bool)> = sqlx::query_as(
         "SELECT attempts, used_at IS NOT NULL, expires_at <= $3, browser_hash IS DISTINCT FROM $2
-         FROM sign_in_challenges WHERE id = $1 AND kind = 'code'",
+         FROM sign_in_challenges WHERE id = $1 AND kind = 'code' FOR UPDATE",
     )
     .bind(binding.challenge_id)
     .bind(&binding.hash()[..])

@@ -13,6 +13,8 @@ mod link_challenge;
 mod person;
 mod secret;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use axum::{Router, routing::get};
 
