@@ -26,16 +26,20 @@ pub(crate) fn build(project: &Project) -> Result<PathBuf> {
         return Ok(dist);
     }
     let step = Step::begin("the edge's modules (wasm-bindgen)");
-    bind(&wasm, &entry, &dist)?;
+    let fresh = dist.with_extension(format!("new-{}", clock::unix_millis()));
+    let bound = bind(&wasm, &entry, &fresh).and_then(|()| replace(&fresh, &dist));
+    if bound.is_err() {
+        // Half a folder helps nobody.
+        let _ = std::fs::remove_dir_all(&fresh);
+    }
+    bound?;
     step.done();
     Ok(dist)
 }
 
-/// Writes the modules into a fresh folder and puts that in place of the old one, so that a worker that starts meanwhile
-/// never reads half of them.
-fn bind(wasm: &Path, entry: &Path, dist: &Path) -> Result<()> {
-    let fresh = dist.with_extension(format!("new-{}", clock::unix_millis()));
-    std::fs::create_dir_all(&fresh).with_context(|| format!("cannot create {}", fresh.display()))?;
+/// Writes the modules into a fresh folder.
+fn bind(wasm: &Path, entry: &Path, fresh: &Path) -> Result<()> {
+    std::fs::create_dir_all(fresh).with_context(|| format!("cannot create {}", fresh.display()))?;
     Bindgen::new()
         .input_path(wasm)
         .web(true)
@@ -47,17 +51,21 @@ fn bind(wasm: &Path, entry: &Path, dist: &Path) -> Result<()> {
                 .remove_producers_section(true)
                 .omit_default_module_path(true)
                 .out_name("gateward_edge")
-                .generate(&fresh)
+                .generate(fresh)
         })
         .context(
             "wasm-bindgen refused the edge's module; is the crate's wasm-bindgen the version in Cargo.lock?",
         )?;
-    let copy = fresh.join(ENTRY);
-    std::fs::copy(entry, &copy).with_context(|| format!("cannot copy {}", entry.display()))?;
+    std::fs::copy(entry, fresh.join(ENTRY)).with_context(|| format!("cannot copy {}", entry.display()))?;
+    Ok(())
+}
+
+/// Puts the fresh folder in place of the old one, so that a worker that starts meanwhile never reads half of it.
+fn replace(fresh: &Path, dist: &Path) -> Result<()> {
     if dist.exists() {
         std::fs::remove_dir_all(dist).with_context(|| format!("cannot clear {}", dist.display()))?;
     }
-    std::fs::rename(&fresh, dist).with_context(|| format!("cannot put {} in place", dist.display()))
+    std::fs::rename(fresh, dist).with_context(|| format!("cannot put {} in place", dist.display()))
 }
 
 /// The names of a worker's modules, relative to their folder, as they import each other: the entry first, then the rest,

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::edge::node_tests;
 use crate::clock;
 use crate::exec;
 use crate::progress::{Step, say};
@@ -15,12 +16,15 @@ use crate::up::{self, Gateway};
 
 /// Names a browser of the system; Chromium's own variable in many tools.
 const BROWSER_VARIABLE: &str = "CHROMIUM";
+/// They stop and kill parts of the gateway, or start others.
+const LAST: [&str; 3] = ["outage.test.mjs", "crash.test.mjs", "up.test.mjs"];
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// Starts the gateway, runs every `e2e/*.test.mjs`, stops it.
 pub(crate) fn run(project: &Project) -> Result<()> {
     let folder = project.path("e2e");
-    let files = test_files(&folder)?;
+    let (last, first): (Vec<PathBuf>, Vec<PathBuf>) =
+        node_tests(&folder)?.into_iter().partition(|file| LAST.iter().any(|name| file.ends_with(name)));
     let browser = browser(project)?;
     let ready = setup::all(project)?;
     let node_modules = {
@@ -38,18 +42,20 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         ..up::Options::default()
     };
     let mut gateway = Gateway::start(project, &ready, &options)?;
-    let outcome = gateway.run_beside(|_| {
+    let run = |files: &[PathBuf]| {
         let mut command = Command::new(node_program(&node_modules));
-        // One file at a time: some stop parts of the gateway that others need.
+        // One file at a time: the machine is shared with the gateway under test.
         command
             .args(["--test", "--test-concurrency=1", "--test-timeout=600000", "--test-reporter=spec"])
-            .args(&files);
+            .args(files);
         command.current_dir(&folder).env("UP_JSON", &up_file).env(BROWSER_VARIABLE, &browser);
         if let Ok(own) = std::env::current_exe() {
             command.env("XTASK", own);
         }
         exec::stream(&mut command)
-    });
+    };
+    // The last ones run whatever the others have found.
+    let outcome = gateway.run_beside(|_| [run(&first), run(&last)].into_iter().collect::<Result<()>>());
     if outcome.is_err() {
         say(&format!("    the logs of its parts stay in {}", gateway.record().data));
         gateway.stop()?;
@@ -57,19 +63,6 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         gateway.stop_and_forget()?;
     }
     outcome
-}
-
-fn test_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".test.mjs")))
-        .collect();
-    files.sort();
-    if files.is_empty() {
-        bail!("{} holds no *.test.mjs", folder.display());
-    }
-    Ok(files)
 }
 
 /// The Node that npm brought, where `e2e/package.json` asks for one: wrangler wants a newer one than most systems have.

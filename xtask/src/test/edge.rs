@@ -1,8 +1,9 @@
 //! The edge's tests: its own parts natively, then the built worker in workerd between an origin and an upstream of the test.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use crate::exec;
 use crate::project::Project;
@@ -17,7 +18,22 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         (edge::build(project)?, node::workerd(&node::install(project)?)?)
     };
     let mut command = Command::new("node");
-    command.args(["--test", "--test-reporter=spec"]).arg(project.path("edge/tests"));
+    // File by file: later versions of Node take no folder.
+    command.args(["--test", "--test-reporter=spec"]).args(node_tests(&project.path("edge/tests"))?);
     command.env("EDGE_DIST", modules).env("WORKERD", workerd);
     exec::stream(&mut command)
+}
+
+/// Every `*.test.mjs` of a folder, in order.
+pub(crate) fn node_tests(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".test.mjs")))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        bail!("{} holds no *.test.mjs", folder.display());
+    }
+    Ok(files)
 }
