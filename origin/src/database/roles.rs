@@ -48,19 +48,30 @@ pub(super) async fn ensure(
         return Err(MigrationError::TooOld { version });
     }
     // From version 16 a membership carries its own INHERIT; before, the login's attribute decides.
-    let membership = if version >= 160_000 { " WITH INHERIT FALSE, SET TRUE" } else { "" };
+    let (membership, may_set) =
+        if version >= 160_000 { (" WITH INHERIT FALSE, SET TRUE", "SET") } else { ("", "MEMBER") };
 
     for group in GROUPS {
         if !exists(connection, group).await? {
             tolerant(connection, format!("CREATE ROLE {group} NOLOGIN NOINHERIT NOBYPASSRLS")).await?;
         }
     }
-    if !superuser {
+    // Granting needs more rights than being a member does: an administrator who is one already is left in peace.
+    if !superuser && !has(connection, &admin, "gateward_owner", may_set).await? {
         let grant = quoted(connection, "GRANT gateward_owner TO %1$I", &admin, "").await?;
         tolerant(connection, grant + membership).await?;
     }
     for login in logins {
-        ensure_login(connection, login, &admin, membership, randomness).await?;
+        ensure_login(connection, login, &admin, randomness).await?;
+        for group in login.groups {
+            let name = login.url.username();
+            let fits = has(connection, name, group, may_set).await?
+                && !has(connection, name, group, "USAGE").await?;
+            if !fits {
+                let grant = quoted(connection, "GRANT %2$I TO %1$I", name, group).await?;
+                tolerant(connection, grant + membership).await?;
+            }
+        }
     }
     Ok(())
 }
@@ -69,7 +80,6 @@ async fn ensure_login(
     connection: &mut PgConnection,
     login: &Login<'_>,
     admin: &str,
-    membership: &str,
     randomness: &Randomness,
 ) -> Result<(), MigrationError> {
     let name = login.url.username();
@@ -109,11 +119,22 @@ async fn ensure_login(
         let statement = quoted(connection, setting, name, "").await?;
         tolerant(connection, statement).await?;
     }
-    for group in login.groups {
-        let grant = quoted(connection, "GRANT %2$I TO %1$I", name, group).await?;
-        tolerant(connection, grant + membership).await?;
-    }
     Ok(())
+}
+
+/// Whether a role may use another: `SET` or `MEMBER` for acting as it, `USAGE` for having its rights without asking.
+async fn has(
+    connection: &mut PgConnection,
+    role: &str,
+    group: &str,
+    right: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT pg_has_role($1::name, $2::name, $3)")
+        .bind(role)
+        .bind(group)
+        .bind(right)
+        .fetch_one(connection)
+        .await
 }
 
 async fn exists(connection: &mut PgConnection, role: &str) -> Result<bool, sqlx::Error> {
