@@ -1,12 +1,13 @@
 //! `gateward apply`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Failure, logging, output};
 use crate::clock::{Clock, Randomness};
 use crate::configuration::{ApplyConfiguration, LogFormat, Source};
 use crate::database::Database;
-use crate::projects::{self, Declaration};
+use crate::projects::{self, Applied, Declaration};
 
 /// Make a workspace, its projects, services and clients what a file says. Applying it again changes nothing.
 #[derive(clap::Args)]
@@ -17,9 +18,17 @@ use crate::projects::{self, Declaration};
 pub(super) struct Arguments {
     /// The file, in TOML.
     file: PathBuf,
-    /// Print what was done as JSON.
+    /// Print what was done as JSON, with the new secrets of confidential clients.
     #[arg(long)]
     json: bool,
+}
+
+/// The JSON: what was done, and the new secrets.
+#[derive(serde::Serialize)]
+struct Printed<'a> {
+    #[serde(flatten)]
+    applied: &'a Applied,
+    client_secrets: BTreeMap<&'a str, &'a str>,
 }
 
 pub(super) async fn run(arguments: &Arguments, source: &Source) -> Result<(), Failure> {
@@ -35,7 +44,9 @@ pub(super) async fn run(arguments: &Arguments, source: &Source) -> Result<(), Fa
     let applied = projects::apply(&database, &declaration).await.map_err(Failure::runtime)?;
     database.close().await;
     if arguments.json {
-        return output::json(&applied);
+        let secrets =
+            applied.client_secrets.iter().map(|(client_id, secret)| (client_id.as_str(), secret.expose()));
+        return output::json(&Printed { applied: &applied, client_secrets: secrets.collect() });
     }
     for (done, labels) in
         [("created", &applied.created), ("updated", &applied.updated), ("unchanged", &applied.unchanged)]
@@ -43,6 +54,9 @@ pub(super) async fn run(arguments: &Arguments, source: &Source) -> Result<(), Fa
         for label in labels {
             output::line(&format!("{done} {label}"))?;
         }
+    }
+    for (client_id, secret) in &applied.client_secrets {
+        output::line(&format!("secret of client {client_id}, shown this once: {}", secret.expose()))?;
     }
     Ok(())
 }

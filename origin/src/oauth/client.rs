@@ -1,6 +1,8 @@
 //! Clients at the token and revocation endpoints: who one is, and whether it proved it (RFC 6749 §2.3). Secrets are known by their
 //! SHA-256 only and compared in constant time.
 
+use std::fmt;
+
 use axum::http::{HeaderMap, header};
 use sha2::{Digest as _, Sha256};
 use shared::{
@@ -134,7 +136,7 @@ pub(super) async fn authenticate(scope: &mut Scope, claim: &ClientClaim) -> Resu
     Ok(Client { client_id: row.client_id, scopes })
 }
 
-/// The secret of a confidential client, shown once when it is made. It has no `Debug`.
+/// The secret of a confidential client, shown once when it is made. It has no `Debug` of its text.
 pub struct ClientSecret(Zeroizing<String>);
 
 impl ClientSecret {
@@ -159,5 +161,11 @@ impl ClientSecret {
 
     fn hash_of(text: &str) -> [u8; 32] {
         Sha256::digest(text.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for ClientSecret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ClientSecret(…)")
     }
 }

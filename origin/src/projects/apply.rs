@@ -1,12 +1,15 @@
 //! Applies a declaration in one transaction: what differs is written and recorded, what does not is left alone. Applying it again
 //! changes nothing.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use shared::policy::Credential;
 use uuid::Uuid;
 
 use super::declaration::{ClientDeclaration, Declaration, ProjectDeclaration};
 use super::store;
+use crate::clock::Randomness;
 use crate::database::{Actor, Component, Database, DatabaseError, Scope, sqlstate};
 use crate::events::field::{Identifier, Name, RegisteredUri};
 use crate::events::payload::{
@@ -14,6 +17,7 @@ use crate::events::payload::{
     ServiceState, WorkspaceCreated, WorkspaceUpdated,
 };
 use crate::events::{AppendError, NewEvent};
+use crate::oauth::ClientSecret;
 
 /// Why a declaration was not applied. Nothing of it was.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +61,7 @@ impl From<sqlx::Error> for ApplyError {
 }
 
 /// What applying came to, by `kind slug`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Applied {
     /// The workspace.
     pub workspace_id: Uuid,
@@ -67,6 +71,10 @@ pub struct Applied {
     pub updated: Vec<String>,
     /// What was as declared.
     pub unchanged: Vec<String>,
+    /// Secrets of clients that are confidential now and were not before, by `client_id`: to be shown once, since they are stored
+    /// nowhere.
+    #[serde(skip)]
+    pub client_secrets: BTreeMap<String, ClientSecret>,
 }
 
 /// Applies a declaration.
@@ -74,8 +82,13 @@ pub async fn apply(database: &Database, declaration: &Declaration) -> Result<App
     let mut scope = database.scope(Actor::System(Component::Operator)).await?;
     let workspace = &declaration.workspace;
     let row = store::lock_workspace(&mut scope, workspace).await?;
-    let mut applied =
-        Applied { workspace_id: row.id, created: Vec::new(), updated: Vec::new(), unchanged: Vec::new() };
+    let mut applied = Applied {
+        workspace_id: row.id,
+        created: Vec::new(),
+        updated: Vec::new(),
+        unchanged: Vec::new(),
+        client_secrets: BTreeMap::new(),
+    };
     let label = format!("workspace {}", workspace.slug);
     if row.is_new {
         let created =
@@ -95,7 +108,7 @@ pub async fn apply(database: &Database, declaration: &Declaration) -> Result<App
         apply_project(&mut scope, &mut applied, project).await?;
     }
     for client in &declaration.clients {
-        apply_client(&mut scope, &mut applied, client).await?;
+        apply_client(&mut scope, &mut applied, client, database.randomness()).await?;
     }
     scope.commit().await?;
     Ok(applied)
@@ -139,6 +152,7 @@ async fn apply_client(
     scope: &mut Scope,
     applied: &mut Applied,
     client: &ClientDeclaration,
+    randomness: &Randomness,
 ) -> Result<(), ApplyError> {
     let workspace_id = applied.workspace_id;
     let label = format!("client {}", client.client_id);
@@ -154,24 +168,32 @@ async fn apply_client(
     };
     let (client_id, name) = (Identifier::of(&client.client_id), Name::of(&client.name));
     let redirect_uris = client.redirect_uris.iter().map(|uri| RegisteredUri::of(uri)).collect();
-    let (kind, scopes) = (ClientKind::Public, client.scopes.clone());
-    match store::find_client(scope, &client.client_id).await? {
+    let kind = if client.confidential { ClientKind::Confidential } else { ClientKind::Public };
+    let scopes = client.scopes.clone();
+    let found = store::find_client(scope, &client.client_id).await?;
+    let has_secret = found.as_ref().is_some_and(|(_, _, known, _)| known.confidential);
+    let secret = (client.confidential && !has_secret).then(|| ClientSecret::generate(randomness));
+    let hash = secret.as_ref().map(ClientSecret::hash);
+    match found {
         Some((_, owner, _, _)) if owner != workspace_id => return Err(taken()),
         Some((_, _, known, _)) if known == *client => applied.unchanged.push(label),
         Some((id, _, _, enabled)) => {
-            store::write_client(scope, id, workspace_id, project_id, client).await?;
+            store::write_client(scope, id, workspace_id, project_id, client, hash).await?;
             let updated = ClientUpdated { client_id, project_id, name, kind, redirect_uris, scopes, enabled };
             scope.append(NewEvent::of(workspace_id, id, &updated)).await?;
             applied.updated.push(label);
         }
         None => {
             let id = scope.new_id();
-            let written = store::write_client(scope, id, workspace_id, project_id, client).await;
+            let written = store::write_client(scope, id, workspace_id, project_id, client, hash).await;
             written.map_err(|error| if is_duplicate(&error) { taken() } else { error.into() })?;
             let registered = ClientRegistered { client_id, project_id, name, kind, redirect_uris, scopes };
             scope.append(NewEvent::of(workspace_id, id, &registered)).await?;
             applied.created.push(label);
         }
+    }
+    if let Some(secret) = secret {
+        applied.client_secrets.insert(client.client_id.clone(), secret);
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ pub struct ServiceDeclaration {
     pub credentials: Vec<Credential>,
 }
 
-/// A public client (RFC 6749, 2.1).
+/// A client (RFC 6749, 2).
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientDeclaration {
     /// `client_id`.
@@ -68,6 +68,8 @@ pub struct ClientDeclaration {
     pub redirect_uris: Vec<String>,
     /// What it may ask for.
     pub scopes: Scopes,
+    /// Whether it has a secret (RFC 6749, 2.1).
+    pub confidential: bool,
 }
 
 /// One fault of a file.

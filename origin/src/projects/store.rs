@@ -137,39 +137,45 @@ pub(super) async fn find_client(
     scope: &mut Scope,
     client_id: &str,
 ) -> Result<Option<(Uuid, Uuid, ClientDeclaration, bool)>, sqlx::Error> {
-    type Row = (Uuid, Uuid, String, String, Vec<String>, Vec<String>, bool);
+    type Row = (Uuid, Uuid, String, String, Vec<String>, Vec<String>, bool, bool);
     let found: Option<Row> = sqlx::query_as(
-        "SELECT c.id, c.workspace_id, c.name, p.slug, c.redirect_uris, c.scopes, c.enabled
+        "SELECT c.id, c.workspace_id, c.name, p.slug, c.redirect_uris, c.scopes, c.kind = 'confidential',
+                c.enabled
          FROM oauth_clients AS c JOIN projects AS p ON p.id = c.project_id
          WHERE c.client_id = $1",
     )
     .bind(client_id)
     .fetch_optional(scope.connection())
     .await?;
-    Ok(found.map(|(id, workspace_id, name, project, redirect_uris, scopes, enabled)| {
+    Ok(found.map(|(id, workspace_id, name, project, redirect_uris, scopes, confidential, enabled)| {
         let scopes = scopes.into_iter().collect();
-        let client =
-            ClientDeclaration { client_id: client_id.to_owned(), name, project, redirect_uris, scopes };
+        let client_id = client_id.to_owned();
+        let client = ClientDeclaration { client_id, name, project, redirect_uris, scopes, confidential };
         (id, workspace_id, client, enabled)
     }))
 }
 
-/// Writes a client; a new one is public and enabled, a known one keeps both.
+/// Writes a client; a new one is enabled, a known one stays as it is. `secret_hash` is of a new secret; without one a confidential client
+/// keeps the secret it has.
 pub(super) async fn write_client(
     scope: &mut Scope,
     id: Uuid,
     workspace_id: Uuid,
     project_id: Uuid,
     client: &ClientDeclaration,
+    secret_hash: Option<[u8; 32]>,
 ) -> Result<(), sqlx::Error> {
     let now = scope.clock().now();
     sqlx::query(
         "INSERT INTO oauth_clients
-             (id, client_id, workspace_id, project_id, name, redirect_uris, scopes, kind, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'public', $8, $8)
+             (id, client_id, workspace_id, project_id, name, redirect_uris, scopes, kind, secret_hash,
+              created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
+                 coalesce($9, (SELECT secret_hash FROM oauth_clients WHERE id = $1 AND $8 = 'confidential')), $10, $10)
          ON CONFLICT (id) DO UPDATE
          SET project_id = excluded.project_id, name = excluded.name, redirect_uris = excluded.redirect_uris,
-             scopes = excluded.scopes, updated_at = excluded.updated_at",
+             scopes = excluded.scopes, kind = excluded.kind, secret_hash = excluded.secret_hash,
+             updated_at = excluded.updated_at",
     )
     .bind(id)
     .bind(&client.client_id)
@@ -178,6 +184,8 @@ pub(super) async fn write_client(
     .bind(&client.name)
     .bind(&client.redirect_uris)
     .bind(scope_column(&client.scopes))
+    .bind(if client.confidential { "confidential" } else { "public" })
+    .bind(secret_hash.as_ref().map(|hash| &hash[..]))
     .bind(now)
     .execute(scope.connection())
     .await?;

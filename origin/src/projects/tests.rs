@@ -63,6 +63,35 @@ async fn it_creates_then_leaves_alone_then_updates_what_differs() {
 }
 
 #[tokio::test]
+async fn a_confidential_client_gets_a_secret_once_and_keeps_it() {
+    test_database::run(async |t| {
+        let confidential = format!("{FILE}confidential = true\n");
+        let hash = async || -> Option<Vec<u8>> {
+            sqlx::query_scalar("SELECT secret_hash FROM auth_gateway.oauth_clients")
+                .fetch_one(&mut t.admin().await)
+                .await
+                .unwrap()
+        };
+        let applied = apply_text(t, &confidential).await.unwrap();
+        let first = &applied.client_secrets["demo-app"];
+        assert!(first.expose().starts_with("gw_cs_"));
+        assert!(!format!("{applied:?}").contains(first.expose()), "a secret is printed");
+        assert_eq!(hash().await.as_deref(), Some(&first.hash()[..]));
+
+        // Neither the same file nor a change of something else makes another.
+        for text in [confidential.clone(), confidential.replace("Demo app", "The app")] {
+            assert!(apply_text(t, &text).await.unwrap().client_secrets.is_empty());
+            assert_eq!(hash().await.as_deref(), Some(&first.hash()[..]));
+        }
+        let public = apply_text(t, FILE).await.unwrap();
+        assert_eq!((public.updated, hash().await), (vec!["client demo-app".to_owned()], None));
+        let again = apply_text(t, &confidential).await.unwrap();
+        assert_ne!(again.client_secrets["demo-app"].hash(), first.hash());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn two_that_apply_at_once_come_to_one_result() {
     test_database::run(async |t| {
         let both = tokio::join!(apply_text(t, FILE), apply_text(t, FILE));

@@ -60,4 +60,6 @@ pub(super) struct Client {
     pub(super) redirect_uris: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     pub(super) scopes: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) confidential: bool,
 }

@@ -202,6 +202,7 @@ impl Rules<'_> {
             project: client.project.into_inner(),
             redirect_uris: redirect_uris.into_iter().map(Spanned::into_inner).collect(),
             scopes: self.scopes("client.scopes", client.scopes),
+            confidential: client.confidential,
         }
     }
 }
