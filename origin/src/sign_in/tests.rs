@@ -301,7 +301,7 @@ async fn a_mail_that_cannot_be_sent_takes_its_code_back() {
         let mut admin = databases.admin().await;
         let reasons: Vec<String> = sqlx::query_scalar(
             "SELECT payload ->> 'reason' FROM auth_gateway.events WHERE event_type = 'SignInCodeWithdrawn'
-             ORDER BY event_id",
+             ORDER BY 1",
         )
         .fetch_all(&mut admin)
         .await
