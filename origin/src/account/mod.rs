@@ -89,10 +89,8 @@ async fn end_session(
         return Err(PageFault::ForeignForm);
     }
     let other = form.id("session")?.ok_or(PageFault::MalformedForm("session"))?;
-    let actor = Actor::Person { user_id: session.user_id };
-    let mut scope = origin.database.scope(actor).await?.correlated(caller.correlation_id());
-    sessions::end(&mut scope, other, session.user_id, End::Revoked).await?;
-    scope.commit().await?;
+    let owned = (other, session.user_id);
+    sessions::end_with_grants(&origin, caller.correlation_id(), owned, End::Revoked).await?;
     Ok(see_other("/account"))
 }
 

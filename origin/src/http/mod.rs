@@ -23,7 +23,7 @@ pub use self::metrics::Metrics;
 pub use self::refused::Refused;
 pub use self::server::{ServeError, serve};
 pub use self::state::{Origin, Parts};
-use crate::{account, oauth, pages, policy, sessions, sign_in};
+use crate::{account, consent, oauth, pages, policy, sessions, sign_in};
 
 /// The largest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -42,6 +42,7 @@ fn routes() -> Router<Origin> {
         .merge(oauth::routes())
         .merge(sign_in::routes())
         .merge(sessions::routes())
+        .merge(consent::routes())
         .merge(account::routes())
         .merge(pages::routes())
 }

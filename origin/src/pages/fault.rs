@@ -9,6 +9,7 @@ use axum::{
 use super::{ForeignForm, FormTargets, page};
 use crate::database::DatabaseError;
 use crate::events::AppendError;
+use crate::oauth::AuthorizationError;
 use crate::sessions::SessionError;
 
 /// Where a page leads.
@@ -103,6 +104,15 @@ impl From<sqlx::Error> for PageFault {
 impl From<ForeignForm> for PageFault {
     fn from(_: ForeignForm) -> Self {
         Self::ForeignForm
+    }
+}
+
+impl From<AuthorizationError> for PageFault {
+    fn from(error: AuthorizationError) -> Self {
+        match error {
+            AuthorizationError::Database(error) => error.into(),
+            AuthorizationError::Append(error) => error.into(),
+        }
     }
 }
 

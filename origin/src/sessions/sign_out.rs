@@ -8,8 +8,7 @@ use axum::{
     routing::post,
 };
 
-use super::{End, clear_cookie, end, from_request};
-use crate::database::Actor;
+use super::{End, clear_cookie, end_with_grants, from_request};
 use crate::http::{EdgeCaller, Origin};
 use crate::pages::{OwnForm, PageFault, see_other};
 
@@ -31,10 +30,8 @@ async fn sign_out(
         if !session.owns_form(form.get("csrf")) {
             return Err(PageFault::ForeignForm);
         }
-        let actor = Actor::Person { user_id: session.user_id };
-        let mut scope = origin.database.scope(actor).await?.correlated(caller.correlation_id());
-        end(&mut scope, session.id, session.user_id, End::SignedOut).await?;
-        scope.commit().await?;
+        let owned = (session.id, session.user_id);
+        end_with_grants(&origin, caller.correlation_id(), owned, End::SignedOut).await?;
     }
     let next = request.map_or("/sign-in".to_owned(), |request| format!("/sign-in?request={request}"));
     let mut response = see_other(&next);

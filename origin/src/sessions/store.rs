@@ -10,10 +10,12 @@ use uuid::Uuid;
 use super::SessionToken;
 use crate::clock::Randomness;
 use crate::configuration::Lifetimes;
-use crate::database::{DatabaseError, Scope};
+use crate::database::{Actor, Component, DatabaseError, Scope};
 use crate::events::field::Moment;
 use crate::events::payload::{SessionEnd, SessionEnded, SessionStarted, SignInMethod};
 use crate::events::{AppendError, NewEvent};
+use crate::http::Origin;
+use crate::oauth;
 
 /// Why a session could not be begun or ended.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +117,7 @@ pub enum End {
 }
 
 /// Ends a session of `user_id`. Says whether it was open; only then is there an event.
-pub async fn end(scope: &mut Scope, id: Uuid, user_id: Uuid, end: End) -> Result<bool, SessionError> {
+pub(super) async fn end(scope: &mut Scope, id: Uuid, user_id: Uuid, end: End) -> Result<bool, SessionError> {
     let (reason, word) = match end {
         End::SignedOut => (SessionEnd::SignedOut, "signed_out"),
         End::Revoked => (SessionEnd::Revoked, "revoked"),
@@ -137,6 +139,25 @@ pub async fn end(scope: &mut Scope, id: Uuid, user_id: Uuid, end: End) -> Result
     }
     scope.append(NewEvent::of_platform(id, &SessionEnded { user_id, reason })).await?;
     Ok(true)
+}
+
+/// Ends a session for its owner, and with it every grant that came of it: who ends the session of a lost device means its
+/// applications too. Edges hear of it with the next policy.
+pub async fn end_with_grants(
+    origin: &Origin,
+    request_id: Uuid,
+    (id, user_id): (Uuid, Uuid),
+    reason: End,
+) -> Result<(), SessionError> {
+    // Not the person's own scope: the entries of the policy belong to the grants' workspaces.
+    let actor = Actor::System(Component::Authenticator);
+    let mut scope = origin.database.scope(actor).await?.correlated(request_id);
+    if end(&mut scope, id, user_id, reason).await? {
+        oauth::end_grants_of_session(&mut scope, id).await?;
+        scope.commit().await?;
+        origin.policy.mark_changed();
+    }
+    Ok(())
 }
 
 /// Ends the session that a browser brings to a new sign-in, if it is open.
