@@ -76,6 +76,17 @@ struct Consumed {
     is_active: bool,
 }
 
+/// Whether the session that a code came of goes on, and goes on until this scope ends: a sign-out waits, and then finds the grant.
+async fn session_goes_on(scope: &mut Scope, session_id: Option<Uuid>) -> Result<bool, DatabaseError> {
+    let Some(session_id) = session_id else { return Ok(true) };
+    let goes_on: Option<bool> =
+        sqlx::query_scalar("SELECT ended_at IS NULL FROM sessions WHERE id = $1 FOR SHARE")
+            .bind(session_id)
+            .fetch_optional(scope.connection())
+            .await?;
+    Ok(goes_on.unwrap_or(false))
+}
+
 /// What became of a code.
 pub(super) enum Redeemed {
     /// The first tokens.
@@ -100,8 +111,7 @@ pub(super) async fn redeem(
          WHERE a.code_hash = $1 AND a.used_at IS NULL AND a.expires_at > $5 AND a.client_id = $2
            AND a.code_challenge = $3 AND ($4::text IS NULL OR a.redirect_uri = $4) AND u.id = a.user_id
          RETURNING a.workspace_id, a.user_id, a.session_id, a.redirect_uri, a.scopes, a.audience, a.auth_time, a.amr, a.grant_id,
-             u.status = 'active'
-                 AND NOT EXISTS (SELECT FROM sessions AS s WHERE s.id = a.session_id AND s.ended_at IS NOT NULL) AS is_active",
+                   u.status = 'active' AS is_active",
     )
     .bind(&presented.code.hash()[..])
     .bind(&client.client_id)
@@ -113,7 +123,7 @@ pub(super) async fn redeem(
     let Some(code) = consumed else { return refuse(scope, origin, client, presented).await };
     // The row is the authority; the MAC says that nobody wrote the row but us.
     presented.is_bound_to(origin, client, &code.redirect_uri).map_err(|_| TokenError::InvalidCode)?;
-    if !code.is_active {
+    if !code.is_active || !session_goes_on(scope, code.session_id).await? {
         return Err(TokenError::PersonGone);
     }
     let granted = Scopes::parse(&code.scopes.join(" ")).ok_or(TokenError::InvalidCode)?;

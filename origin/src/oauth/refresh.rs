@@ -140,12 +140,19 @@ pub(super) async fn refresh(
     target: Option<&Target<'_>>,
 ) -> Result<Refreshed, TokenError> {
     let grant_id = Uuid::from_bytes(presented.token.grant_id);
-    let family: Family = sqlx::query_as(
+    // The session is locked before the family, as a sign-out does: it waits for this, and then ends what it finds.
+    let session_goes_on: Option<bool> = sqlx::query_scalar(
+        "SELECT s.ended_at IS NULL FROM oauth_grants AS g JOIN sessions AS s ON s.id = g.session_id
+         WHERE g.id = $1 FOR SHARE OF s",
+    )
+    .bind(grant_id)
+    .fetch_optional(scope.connection())
+    .await?;
+    let mut family: Family = sqlx::query_as(
         "SELECT g.workspace_id, g.user_id, g.client_id, g.scopes, g.audience, g.generation, g.refresh_secret_hash,
                 g.previous_secret_hash, g.rotated_at, g.auth_time, g.amr, g.expires_at,
                 g.revoked_at IS NOT NULL AS is_revoked,
-                u.status = 'active'
-                    AND NOT EXISTS (SELECT FROM sessions AS s WHERE s.id = g.session_id AND s.ended_at IS NOT NULL) AS is_active
+                u.status = 'active' AS is_active
          FROM oauth_grants AS g JOIN user_accounts AS u ON u.id = g.user_id
          WHERE g.id = $1 FOR UPDATE OF g",
     )
@@ -153,6 +160,8 @@ pub(super) async fn refresh(
     .fetch_optional(scope.connection())
     .await?
     .ok_or(TokenError::InvalidRefreshToken)?;
+    // A grant of no session has none to end.
+    family.is_active &= session_goes_on.unwrap_or(true);
     let is_ours = origin.refresh_secrets.recognises(&presented.token);
     let grace = origin.configuration.lifetimes.refresh_grace;
     match family.judge(&presented.token, is_ours, &client.client_id, scope.clock().now(), grace) {

@@ -95,3 +95,45 @@ async fn of_64_reuses_of_an_old_token_one_ends_the_family() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_sign_out_among_refreshes_leaves_no_token_that_the_edges_believe() {
+    test_database::run(async |databases| {
+        let stage = Stage::set(databases).await;
+        for round in 0..4_u128 {
+            let mut refreshing = JoinSet::new();
+            for _ in 0..6 {
+                let token = text(&stage.tokens().await, "refresh_token");
+                let code = stage.code().await;
+                let test = Arc::clone(&stage.test);
+                refreshing.spawn(async move {
+                    let form = [("grant_type", "refresh_token"), ("refresh_token", &token), ("client_id", "app")];
+                    test.post("/oauth/token", &[], &encode(&form)).await;
+                    test.post("/oauth/token", &[], &encode(&redemption(&code))).await;
+                });
+            }
+            let mut scope =
+                databases.database.scope(Actor::System(Component::Authenticator)).await.unwrap();
+            sqlx::query("UPDATE sessions SET ended_at = $2 WHERE id = $1")
+                .bind(SESSION)
+                .bind(databases.clock.now())
+                .execute(scope.connection())
+                .await
+                .unwrap();
+            crate::oauth::end_grants_of_session(&mut scope, SESSION).await.unwrap();
+            scope.commit().await.unwrap();
+            refreshing.join_all().await;
+            let believed: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM auth_gateway.oauth_tokens AS t
+                 WHERE NOT EXISTS (SELECT FROM auth_gateway.revocations AS r
+                                   WHERE r.kind = 'grant' AND r.value = t.grant_id::text AND r.expires_at > t.expires_at)",
+            )
+            .fetch_one(&mut databases.admin().await)
+            .await
+            .unwrap();
+            assert_eq!(believed, 0, "round {round}");
+            stage.sql(&format!("UPDATE sessions SET ended_at = NULL WHERE id = '{SESSION}'")).await;
+        }
+    })
+    .await;
+}
