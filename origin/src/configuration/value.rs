@@ -157,6 +157,17 @@ impl MailConfiguration {
             if !matches!(url.scheme(), "smtp" | "smtps") || url.host().is_none() {
                 return Err(Problem::new("is not an smtp:// or smtps:// URL with a host", URL));
             }
+            let is_loopback = match url.host_str() {
+                Some("localhost" | "[::1]") => true,
+                Some(host) => host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback()),
+                None => false,
+            };
+            if url.scheme() == "smtp" && !is_loopback && !url.query_pairs().any(|(name, _)| name == "tls") {
+                return Err(Problem::new(
+                    "would carry one-time codes to another host unencrypted",
+                    "Set it to smtps://…, or add ?tls=required for STARTTLS.",
+                ));
+            }
             lettre::AsyncSmtpTransport::<lettre::Tokio1Executor>::from_url(text)
                 .map_err(|error| Problem::new(format!("cannot be used: {error}"), URL))?;
             Ok(text.to_owned())
@@ -338,6 +349,34 @@ mod tests {
             "auth.example.com",
         ] {
             assert!(Issuer::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn mail_leaves_encrypted_or_not_at_all() {
+        use crate::configuration::reader::Source;
+        let reads = |url: &str| {
+            let source = Source::of([("SMTP_URL", url), ("MAIL_FROM", "sign-in@example.test")]);
+            let mut reader = Reader::new(&source);
+            let mail = MailConfiguration::read(&mut reader);
+            reader.finish(mail).is_ok()
+        };
+        for url in [
+            "smtp://127.0.0.1:2525",
+            "smtp://localhost",
+            "smtp://[::1]:25",
+            "smtps://user:password@mail.example.com",
+            "smtp://mail.example.com:587?tls=required",
+        ] {
+            assert!(reads(url), "{url}");
+        }
+        for url in [
+            "smtp://mail.example.com",
+            "smtp://10.0.0.1:25",
+            "http://127.0.0.1",
+            "smtp://mail.example.com?tls=never",
+        ] {
+            assert!(!reads(url), "{url}");
         }
     }
 

@@ -90,8 +90,14 @@ async fn from_the_request_over_the_mail_to_the_code() {
         // The answer to this form may be a redirect to the client.
         let policy = code_page.header("content-security-policy");
         assert!(policy.contains("form-action 'self' https://app.test:8443;"), "{policy}");
+        let challenge = browser.cookie("__Host-gateward_challenge").unwrap();
         let done = browser.post("/sign-in/code", &[("code", &peer.next().await.code())]).await;
         assert_eq!(done.header("location"), format!("/consent?request={request}"));
+        // A button pressed twice: whoever comes second finds the way on, too.
+        browser.set_cookie("__Host-gateward_challenge", &challenge);
+        let second = browser.post("/sign-in/code", &[("code", "00000000")]).await;
+        assert_eq!(second.status, 410);
+        assert!(second.text().contains(&format!("href=\"/consent?request={request}\"")), "{}", second.text());
         let page = browser.get(done.header("location")).await;
         let text = page.text();
         for part in ["Demo &#38; Sons", "Notes", "Read your notes", "notes:read", "ann@example.test", "app.test:8443"] {

@@ -14,7 +14,14 @@ pub(crate) mod test_origin;
 #[cfg(test)]
 mod tests;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderMap, header},
+    middleware,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
 use shared::{decide::Refusal, problem::ProblemType};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -59,8 +66,14 @@ fn assemble(routes: Router<Origin>, origin: Origin) -> Router {
         .with_state(origin)
 }
 
-async fn nothing() -> Refused {
-    Refused::from(Refusal::problem(ProblemType::NotFound, "The origin has no page or endpoint at this path."))
+/// A program is told by a problem, a person by a page.
+async fn nothing(headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.split(',').any(|range| range.trim().starts_with("text/html")) {
+        return pages::PageFault::NotFound.into_response();
+    }
+    let detail = "The origin has no page or endpoint at this path.";
+    Refused::from(Refusal::problem(ProblemType::NotFound, detail)).into_response()
 }
 
 async fn method_not_allowed() -> Refused {

@@ -36,16 +36,35 @@ pub enum MailError {
     Unwritable(#[source] lettre::error::Error),
     /// The server refuses this mail for good (RFC 5321, 4.2.1: 5yz), most often because of its address.
     #[error("the mail server refuses the mail: {0}")]
-    Refused(#[source] lettre::transport::smtp::Error),
+    Refused(Fault),
     /// The server cannot be reached or cannot take it now; later it may.
     #[error("the mail server did not take the mail: {0}")]
-    Unavailable(#[source] lettre::transport::smtp::Error),
+    Unavailable(Fault),
     /// The conversation did not end in time.
     #[error("the mail server did not finish the conversation in time")]
     TimedOut,
 }
 
-/// Sends mail. Cheap to clone; keeps connections to the server open between mails.
+/// What went wrong in the conversation, fit for the log: a server's own words may repeat the address, so its code stands for them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fault(String);
+
+impl Fault {
+    fn of(error: &lettre::transport::smtp::Error) -> Self {
+        Self(match error.status() {
+            Some(code) => format!("it answered {code}"),
+            None => error.to_string(),
+        })
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Sends mail. Cheap to clone. One connection a mail: nothing of one is left for the next.
 #[derive(Clone)]
 pub struct Mailer {
     // The URL was looked at when the configuration was read; what is wrong with it all the same is said when mail is sent.
@@ -94,8 +113,8 @@ impl Mailer {
             .map_err(MailError::Unwritable)?;
         match tokio::time::timeout(self.timeout, transport.send(message)).await {
             Err(_) => Err(MailError::TimedOut),
-            Ok(Err(error)) if error.is_permanent() => Err(MailError::Refused(error)),
-            Ok(Err(error)) => Err(MailError::Unavailable(error)),
+            Ok(Err(error)) if error.is_permanent() => Err(MailError::Refused(Fault::of(&error))),
+            Ok(Err(error)) => Err(MailError::Unavailable(Fault::of(&error))),
             Ok(Ok(_)) => Ok(()),
         }
     }

@@ -53,7 +53,6 @@ async fn a_mail_arrives_whole() {
     ] {
         assert!(received.data.contains(part), "{part:?} in {}", received.data);
     }
-    // The connection is used again.
     mailer.send(mail()).await.unwrap();
     peer.next().await;
 }
@@ -62,7 +61,13 @@ async fn a_mail_arrives_whole() {
 async fn a_refusal_says_whether_it_is_for_good() {
     let peer = SmtpPeer::start(Behaviour::RefuseRecipient).await;
     let mailer = mailer(&peer.url());
-    assert!(matches!(mailer.send(mail()).await, Err(MailError::Refused(_))));
+    let refused = mailer.send(mail()).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the mail server refuses the mail: it answered 550",
+        "its words stay out of the log"
+    );
+    assert!(matches!(refused, MailError::Refused(_)));
     peer.set(Behaviour::RefuseForNow);
     assert!(matches!(mailer.send(mail()).await, Err(MailError::Unavailable(_))));
     peer.set(Behaviour::Take);

@@ -156,6 +156,20 @@ pub(super) async fn open(scope: &mut Scope, binding: &BrowserBinding) -> Result<
     }))
 }
 
+/// The authorization request that a browser's challenge was for, whatever has become of the challenge.
+pub(super) async fn request_for(
+    scope: &mut Scope,
+    binding: &BrowserBinding,
+) -> Result<Option<Uuid>, SessionError> {
+    let return_to: Option<Option<String>> =
+        sqlx::query_scalar("SELECT return_to FROM sign_in_challenges WHERE id = $1 AND browser_hash = $2")
+            .bind(binding.challenge_id)
+            .bind(&binding.hash()[..])
+            .fetch_optional(scope.connection())
+            .await?;
+    Ok(request_of(return_to.flatten().as_deref()))
+}
+
 /// Who tries a code, and from where.
 pub(super) struct Attempter<'a> {
     /// The browser's binding.

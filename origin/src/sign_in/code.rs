@@ -42,7 +42,8 @@ async fn code_page(
 ) -> Result<Response, PageFault> {
     let mut scope = origin.database.scope(Actor::System(Component::Authenticator)).await?;
     let Some(Open { email, expires_at, request }) = challenge::open(&mut scope, binding).await? else {
-        return Ok(over_page(CodeRefusal::Expired));
+        scope.rollback().await?;
+        return over(origin, binding, CodeRefusal::Expired).await;
     };
     let pending = match request {
         Some(request) => PendingRequest::find(&mut scope, request).await?,
@@ -68,7 +69,7 @@ pub(super) async fn submit(
     form: OwnForm,
 ) -> Result<Response, PageFault> {
     let Some(binding) = BrowserBinding::from_cookies(&headers) else {
-        return Ok(over_page(CodeRefusal::OtherBrowser));
+        return Ok(over_page(CodeRefusal::OtherBrowser, None));
     };
     let typed = form.get("code").unwrap_or_default();
     let Some(code) = OneTimeCode::parse(typed) else {
@@ -99,9 +100,10 @@ pub(super) async fn submit(
             let fault = format!("This is not the code we sent. You have {remaining} {tries} left.");
             code_page(&origin, &binding, Some(fault)).await
         }
-        Attempt::Over(reason) => Ok(over_page(reason)),
+        Attempt::Over(reason) => over(&origin, &binding, reason).await,
         Attempt::Limited(reached) => {
-            Ok(limit_page("Codes for this address were guessed too often.", reached, None))
+            let back = Action { href: "/sign-in/code".to_owned(), label: "Back to the code" };
+            Ok(limit_page("Codes for this address were guessed too often.", reached, back))
         }
         Attempt::Disabled => Ok(disabled_page()),
     }
@@ -114,10 +116,26 @@ pub(super) fn admitted(session: &Started, next: &str) -> Response {
     response
 }
 
-fn over_page(reason: CodeRefusal) -> Response {
+/// The end of a challenge, with the way on for the authorization request it was for.
+async fn over(origin: &Origin, binding: &BrowserBinding, reason: CodeRefusal) -> Result<Response, PageFault> {
+    let mut scope = origin.database.scope(Actor::System(Component::Authenticator)).await?;
+    let request = challenge::request_for(&mut scope, binding).await?;
+    scope.rollback().await?;
+    Ok(over_page(reason, request))
+}
+
+fn over_page(reason: CodeRefusal, request: Option<Uuid>) -> Response {
+    let action = match reason {
+        // Whoever pressed the button twice is signed in.
+        CodeRefusal::Used => Action {
+            href: challenge::return_to(request).unwrap_or_else(|| "/account".to_owned()),
+            label: "Go on",
+        },
+        _ => Action::start_again(request),
+    };
     let text = match reason {
         CodeRefusal::Expired => "It is too old, or a newer one has taken its place. Ask for a new one.",
-        CodeRefusal::Used => "It has been used. If it was you, go on; if not, ask for a new one.",
+        CodeRefusal::Used => "It has been used already. If it was you, just go on.",
         CodeRefusal::OtherBrowser => {
             "It works only in the browser that asked for it. Go back to that browser, or ask for a new one here."
         }
@@ -128,7 +146,7 @@ fn over_page(reason: CodeRefusal) -> Response {
     Message {
         heading: "This code cannot be used",
         text: text.to_owned(),
-        action: Some(Action::start_again(None)),
+        action: Some(action),
         request_id: None,
     }
     .respond(StatusCode::GONE)

@@ -93,7 +93,10 @@ pub(super) async fn submit(
     let key = (&origin.code_hash_key, lifetime);
     let issued = match challenge::issue(&mut scope, &origin.randomness, key, &email, request).await? {
         Ok(issued) => issued,
-        Err(reached) => return Ok(limit_page("Too many codes were sent to this address.", reached, request)),
+        Err(reached) => {
+            let again = Action::start_again(request);
+            return Ok(limit_page("Too many codes were sent to this address.", reached, again));
+        }
     };
     // Before the mail: whoever reads it must find the challenge, and no transaction waits for a mail server.
     scope.commit().await?;
@@ -130,13 +133,13 @@ fn to_code_page(binding: &BrowserBinding, lifetime: Duration) -> Response {
 }
 
 /// The page of a limit that was reached.
-pub(super) fn limit_page(what: &str, reached: LimitReached, request: Option<Uuid>) -> Response {
+pub(super) fn limit_page(what: &str, reached: LimitReached, action: Action) -> Response {
     let minutes = reached.retry_after_seconds.div_ceil(60);
     let unit = if minutes == 1 { "minute" } else { "minutes" };
     let message = Message {
         heading: "Too many tries",
         text: format!("{what} To keep guessers out, the next is possible in {minutes} {unit}."),
-        action: Some(Action::start_again(request)),
+        action: Some(action),
         request_id: None,
     };
     let mut response = message.respond(StatusCode::TOO_MANY_REQUESTS);
