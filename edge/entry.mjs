@@ -31,7 +31,9 @@ function forward(request, head, plan) {
     if (colon < 0) headers.delete(edit);
     else headers.set(edit.slice(0, colon), edit.slice(colon + 1));
   }
-  const { method, body } = request;
+  const { method } = request;
+  // A GET may announce a body of no bytes, which `fetch` takes for one.
+  const body = method === "GET" || method === "HEAD" ? null : request.body;
   const answer = fetch(url, { method, headers, body, redirect: "manual" }).catch(() => upstream_failed(head));
   if (log === "") return answer;
   const started = Date.now();

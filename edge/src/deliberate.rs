@@ -207,6 +207,7 @@ impl Deliberation<'_> {
     ) -> Result<JsValue, JsValue> {
         let body = match looked_up.form {
             Some(form) => form,
+            None if matches!(self.head.method, "GET" | "HEAD") => Vec::new(),
             None => match body::read(self.platform.request.body(), MAX_ORIGIN_BODY_BYTES).await {
                 Ok(body) => body,
                 Err(fault) => return self.refuse(&refusal_of(&fault, MAX_ORIGIN_BODY_BYTES)),
@@ -214,7 +215,7 @@ impl Deliberation<'_> {
         };
         let version = in_force.policy.version;
         let answer =
-            origin::forward(&self.configuration, self.head, target, &body, &self.address, version).await;
+            origin::forward(&self.configuration, self.head, target, body, &self.address, version).await;
         match answer {
             Ok(answer) => {
                 let accepted = answer.status() < 400;
@@ -226,7 +227,10 @@ impl Deliberation<'_> {
                 Ok(self.responder().record("to_origin", answer).into())
             }
             Err(fault) => {
-                worker_sys::console_error!("the origin did not answer: {fault:?}");
+                worker_sys::console_error!(
+                    "the origin did not answer: {}",
+                    String::from(Object::from(fault).to_string())
+                );
                 self.refuse(&origin_unavailable(&self.facts(&LookedUp::default())))
             }
         }

@@ -61,9 +61,11 @@ impl<'a> Head<'a> {
             address,
             accept: self.header("accept"),
             authorization: self.header("authorization"),
+            content_length: self.header("content-length"),
             content_type: self.header("content-type"),
             cookie: self.header("cookie"),
             fetch_site: self.header("sec-fetch-site"),
+            transfer_encoding: self.header("transfer-encoding"),
             header_names: &self.header_names,
             request_id: self.request_id,
             ..Facts::default()

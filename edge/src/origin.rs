@@ -19,11 +19,11 @@ use crate::{clock, configuration::Configuration, head::Head};
 const ANSWER_MILLIS: u32 = 10_000;
 
 /// A request of the edge to the origin.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ToSend<'a> {
     pub(crate) method: &'a str,
     pub(crate) target: &'a str,
-    pub(crate) body: &'a [u8],
+    pub(crate) body: Vec<u8>,
     pub(crate) request_id: &'a str,
     pub(crate) address: &'a str,
     /// The version of the policy in force; 0 when there is none yet.
@@ -34,16 +34,16 @@ pub(crate) struct ToSend<'a> {
 /// Sends a request with its assertion; `headers` are sent along.
 pub(crate) async fn send(
     configuration: &Configuration,
-    to_send: &ToSend<'_>,
+    to_send: ToSend<'_>,
     headers: &Headers,
 ) -> Result<Response, JsValue> {
-    let ToSend { method, target, body, request_id, address, policy_version, time_limit_millis } = *to_send;
+    let ToSend { method, target, body, request_id, address, policy_version, time_limit_millis } = to_send;
     let init = RequestInit::new();
     init.set_method(method);
     init.set_redirect(RequestRedirect::Manual);
     init.set_signal(Some(&AbortSignal::timeout_with_u32(time_limit_millis)));
     if !body.is_empty() {
-        init.set_body(&Uint8Array::from(body));
+        init.set_body(&Uint8Array::from(body.as_slice()));
     }
     init.set_headers(headers);
     // A URL's own rules may spell the query differently (`'` becomes `%27`): what is asserted is what is sent.
@@ -56,11 +56,13 @@ pub(crate) async fn send(
         request_id,
         address,
         policy_version,
-        &ForwardedRequest { method, target: &target, body },
+        &ForwardedRequest { method, target: &target, body: &body },
         clock::now(),
     );
     let assertion = assertion.sign(&configuration.edge_key).ok_or("the assertion cannot be signed")?;
     request.headers().set(assertion::HEADER, &assertion)?;
+    // The platform has its copy: an origin that is slow must not make this memory wait for it.
+    drop(body);
     let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
     JsFuture::from(scope.fetch_with_request(&request)).await?.dyn_into()
 }
@@ -70,7 +72,7 @@ pub(crate) async fn forward(
     configuration: &Configuration,
     head: &Head<'_>,
     target: &str,
-    body: &[u8],
+    body: Vec<u8>,
     address: &str,
     policy_version: u64,
 ) -> Result<Response, JsValue> {
@@ -89,7 +91,7 @@ pub(crate) async fn forward(
         policy_version,
         time_limit_millis: ANSWER_MILLIS,
     };
-    let answer = send(configuration, &to_send, &headers).await?;
+    let answer = send(configuration, to_send, &headers).await?;
     // Copied with every Set-Cookie of its own; a response of `fetch` cannot be changed.
     let headers = Headers::new_with_headers(&answer.headers())?;
     let cache_control = headers.get("cache-control")?;

@@ -97,7 +97,7 @@ async fn fetch(configuration: &Configuration, on_behalf_of: &OnBehalfOf, time_li
     let to_send = ToSend {
         method: "GET",
         target: "/internal/policy",
-        body: b"",
+        body: Vec::new(),
         request_id: &on_behalf_of.request_id,
         address: &on_behalf_of.address,
         policy_version: before.as_ref().map_or(0, |before| before.policy.version),
@@ -109,7 +109,7 @@ async fn fetch(configuration: &Configuration, on_behalf_of: &OnBehalfOf, time_li
     {
         return Outcome::Unreachable;
     }
-    let Ok(answer) = origin::send(configuration, &to_send, &headers).await else {
+    let Ok(answer) = origin::send(configuration, to_send, &headers).await else {
         return Outcome::Unreachable;
     };
     let statement = answer.headers().get(STATEMENT_HEADER).ok().flatten().unwrap_or_default();

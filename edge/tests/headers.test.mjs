@@ -89,3 +89,27 @@ gatewayTest("an upstream that does not answer is a 502 that says so", async ({ k
   assert.match(answer.json.type, /upstream-unavailable$/);
   assert.match((await edge.request("/metrics")).text, /^gateward_edge_upstream_failures_total 1$/m);
 });
+
+gatewayTest("a GET with a body is refused, one that announces none is not; TRACE shows nothing", async ({ keys, upstream, origin, edge }) => {
+  const send = (method, path, extra) =>
+    edge.raw(`${method} ${path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${accessToken(keys)}\r\nConnection: close\r\n${extra}`);
+  for (const path of ["/notes/api/x", "/sign-in", "/ping"]) {
+    for (const method of ["GET", "HEAD"]) {
+      assert.match(await send(method, path, "Content-Length: 0\r\n\r\n"), /^HTTP\/1.1 200/, `${method} ${path}`);
+      assert.match(await send(method, path, "Content-Length: 3\r\n\r\nabc"), /^HTTP\/1.1 400/, `${method} ${path}`);
+      assert.match(await send(method, path, "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"), /^HTTP\/1.1 400/, `${method} ${path}`);
+    }
+    assert.match(await send("TRACE", path, "\r\n"), /^HTTP\/1.1 405/);
+  }
+  assert.equal(upstream.requests.length, 2);
+  assert.equal(origin.forwarded.length, 2);
+});
+
+for (const method of ["OPTIONS", "DELETE", "PATCH", "PUT", "PROPFIND"]) {
+  gatewayTest(`${method} passes, with a body and without`, async ({ keys, upstream, edge }) => {
+    for (const body of ["", "abc"]) {
+      assert.equal((await edge.request("/notes/api/x", { method, token: accessToken(keys), body, headers: { "Content-Length": body.length } })).status, 200);
+      assert.deepEqual([upstream.requests.at(-1).method, upstream.requests.at(-1).body], [method, body]);
+    }
+  });
+}

@@ -219,10 +219,10 @@ export async function startUpstream(rig, answer) {
 }
 
 /** workerd with the built worker; `bindings` is laid over what the edge needs. */
-export async function startEdge(rig, keys, originUrl, bindings = {}) {
+export async function startEdge(rig, keys, originUrl, bindings = {}, dist = DIST) {
   const folder = mkdtempSync(join(tmpdir(), "gateward-edge-"));
   rig.onStop(() => rmSync(folder, { recursive: true }));
-  cpSync(DIST, folder, { recursive: true });
+  cpSync(dist, folder, { recursive: true });
   const values = {
     ISSUER,
     ORIGIN_URL: originUrl,

@@ -17,12 +17,16 @@ pub struct Facts<'a> {
     pub accept: Option<&'a str>,
     /// `Authorization`; several values joined with ", ", as the Fetch standard does.
     pub authorization: Option<&'a str>,
+    /// `Content-Length`.
+    pub content_length: Option<&'a str>,
     /// `Content-Type`.
     pub content_type: Option<&'a str>,
     /// `Cookie`.
     pub cookie: Option<&'a str>,
     /// `Sec-Fetch-Site`.
     pub fetch_site: Option<&'a str>,
+    /// `Transfer-Encoding`.
+    pub transfer_encoding: Option<&'a str>,
     /// The names of all headers, separated by line feeds.
     pub header_names: &'a str,
     /// The id this request is logged under.
@@ -38,6 +42,11 @@ pub struct Facts<'a> {
 }
 
 impl Facts<'_> {
+    /// Whether a body is announced (RFC 9112 §6.3).
+    pub(super) fn has_body(&self) -> bool {
+        self.transfer_encoding.is_some() || self.content_length.is_some_and(|length| length.trim() != "0")
+    }
+
     /// Whether the caller shows pages: `text/html` is among the media types of `Accept`.
     pub(super) fn accepts_page(&self) -> bool {
         self.accept.unwrap_or_default().split(',').any(|range| {

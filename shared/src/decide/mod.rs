@@ -113,6 +113,18 @@ fn judge(
     let limits = &gate.active.policy.limits;
     let address = facts.address_bytes();
     charge(facts, memory, b'a', address, limits.address, "address", now)?;
+    match facts.method {
+        // Content of these has no meaning (RFC 9110 §9.3.1), and who reads it as another request has been smuggled to.
+        "GET" | "HEAD" if facts.has_body() => {
+            return Err(Refusal::problem(
+                ProblemType::RequestMalformed,
+                "A GET or HEAD request may not carry a body.",
+            ));
+        }
+        // Its answer would show the caller what the gateway adds (RFC 9110 §9.3.8).
+        "TRACE" => return Err(Refusal::method_not_allowed("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")),
+        _ => {}
+    }
     let endpoint = Endpoint::of(&path);
     if endpoint.takes_credentials(facts.method) {
         charge(facts, memory, b'c', address, limits.credential, "credential", now)?;

@@ -321,3 +321,18 @@ fn a_client_is_counted_once_its_form_was_read() {
         assert_eq!(ask(form, true), expected);
     }
 }
+
+#[test]
+fn a_get_has_no_body_and_a_trace_no_answer() {
+    let gateway = gateway(|_| {});
+    let decide = |method, content_length, transfer_encoding| {
+        let facts = Facts { method, target: "/ping", content_length, transfer_encoding, ..Facts::default() };
+        decide(&gateway.gate(), &facts, &mut Memory::default(), sample::NOW).summary()
+    };
+    assert_eq!(decide("GET", None, None), "answer Ping");
+    assert_eq!(decide("GET", Some("0"), None), "answer Ping");
+    assert_eq!(decide("GET", Some("3"), None), "refuse 400 request-malformed");
+    assert_eq!(decide("HEAD", Some("0, 3"), None), "refuse 400 request-malformed");
+    assert_eq!(decide("GET", None, Some("chunked")), "refuse 400 request-malformed");
+    assert_eq!(decide("TRACE", None, None), "refuse 405 method-not-allowed");
+}
