@@ -12,6 +12,7 @@ mod redeem;
 mod refresh;
 mod refresh_secret;
 mod revoke;
+mod sweep;
 mod target;
 #[cfg(test)]
 mod tests;

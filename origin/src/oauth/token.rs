@@ -17,6 +17,7 @@ use super::{
     form::{self, FormError},
     redeem::{self, Redeemed},
     refresh::{self, Refreshed},
+    sweep,
     target::Target,
 };
 use crate::{
@@ -220,6 +221,7 @@ pub(super) async fn token(
         }
         _ => return Err(TokenError::UnsupportedGrantType),
     };
+    sweep::sweep(&mut scope).await?;
     scope.commit().await?;
     match outcome {
         Ok(tokens) => Ok(answer(&origin, tokens)),
