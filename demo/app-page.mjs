@@ -13,7 +13,7 @@ p{margin:.25rem 0 1.25rem;opacity:.8}
 form{display:inline-block;margin:0 .5rem 0 0}
 button{font:inherit;font-weight:600;border:0;border-radius:.75rem;padding:.7rem 1.25rem;color:#fff;background:var(--accent);cursor:pointer}
 button.quiet{background:transparent;color:inherit;border:1px solid var(--line)}
-button:focus-visible{outline:3px solid color-mix(in srgb,var(--accent) 50%,transparent);outline-offset:2px}
+button:focus-visible,pre:focus-visible{outline:3px solid color-mix(in srgb,var(--accent) 50%,transparent);outline-offset:2px}
 .status{display:flex;gap:.75rem;align-items:baseline;flex-wrap:wrap;margin:0 0 .75rem}
 .status strong{font-size:1.15rem}
 pre{margin:0 0 1.5rem;padding:1rem;border:1px solid var(--line);border-radius:.75rem;overflow:auto;max-height:24rem;font-size:.85rem}
@@ -65,7 +65,7 @@ function signedIn(result) {
       ? ""
       : `<div class="status"><strong id="status">${result.status}</strong><code>${escape(result.url)}</code>
 <span>${result.milliseconds.toFixed(1)} ms</span></div>
-<pre id="result">${escape(pretty(result.body))}</pre>`;
+<pre id="result" tabindex="0" role="region" aria-label="The answer of the project">${escape(pretty(result.body))}</pre>`;
   return `<p>You are signed in. This is what the project answered through the gateway:</p>
 ${call}
 ${button("/call", "Call it again")}${button("/sign-out", "Sign out", true)}`;
