@@ -185,6 +185,32 @@ async fn from_an_empty_server_to_a_token_and_its_events_on_the_read_side() {
 }
 
 #[tokio::test]
+async fn a_sign_in_link_is_printed_for_a_person_with_or_without_an_account() {
+    let installation = Installation::new("link").await;
+    let first = installation.json(&["sign-in-link", "--email", "Operator@Example.test", "--json"]);
+    assert_eq!(first["email"], "operator@example.test");
+    assert!(first["expires_at"].as_str().unwrap().ends_with('Z'));
+    let second = installation.run(&["sign-in-link", "--email", "operator@example.test"]);
+    let line = text(&second.stdout);
+    let base = "https://auth.example.test/sign-in/link?token=gw_link_";
+    assert!(first["link"].as_str().unwrap().starts_with(base) && line.starts_with(base), "{first} {line}");
+    assert_eq!(line.lines().count(), 1);
+    let mut command = installation.command_side().await;
+    let counted: (i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM auth_gateway.user_accounts), (SELECT count(*) FROM auth_gateway.sign_in_challenges),
+                (SELECT count(*) FROM auth_gateway.events WHERE payload::text || metadata::text LIKE '%@%')",
+    )
+    .fetch_one(&mut command)
+    .await
+    .unwrap();
+    assert_eq!(counted, (1, 2, 0));
+    let faulty = installation.run(&["sign-in-link", "--email", "operator"]);
+    assert_eq!(faulty.status.code(), Some(2));
+    assert!(text(&faulty.stderr).contains("name@example.com"), "{}", text(&faulty.stderr));
+    installation.remove().await;
+}
+
+#[tokio::test]
 async fn what_is_faulty_exits_with_2_and_says_everything_at_once() {
     let gateward = Installation::new("faulty").await;
     let mut without = gateward.command(&["forward"]);

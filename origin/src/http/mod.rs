@@ -47,11 +47,18 @@ fn routes() -> Router<Origin> {
         .route("/metrics", get(metrics::scrape))
         .merge(policy::routes())
         .merge(oauth::routes())
+        .merge(people())
+}
+
+/// What people see.
+fn people() -> Router<Origin> {
+    Router::new()
         .merge(sign_in::routes())
         .merge(sessions::routes())
         .merge(consent::routes())
         .merge(account::routes())
         .merge(pages::routes())
+        .layer(middleware::from_fn(pages::name_faults))
 }
 
 fn assemble(routes: Router<Origin>, origin: Origin) -> Router {

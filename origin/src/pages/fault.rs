@@ -2,13 +2,18 @@
 
 use askama::Template;
 use axum::{
+    Extension,
+    body::Body,
+    extract::Request,
     http::{HeaderValue, StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 
 use super::{ForeignForm, FormTargets, page};
 use crate::database::DatabaseError;
 use crate::events::AppendError;
+use crate::http::EdgeCaller;
 use crate::oauth::AuthorizationError;
 use crate::sessions::SessionError;
 
@@ -47,6 +52,22 @@ impl Message {
     /// The page.
     pub fn respond(&self, status: StatusCode) -> Response {
         page(status, self, &FormTargets::None)
+    }
+}
+
+/// A page that would help more with the request's id on it.
+#[derive(Clone)]
+struct Unnamed(Message);
+
+/// Writes the request's id on the page of a fault of ours, so that a person can pass it on and others find it in the log.
+pub async fn name_faults(caller: Option<Extension<EdgeCaller>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let Some(Unnamed(message)) = response.extensions_mut().remove::<Unnamed>() else { return response };
+    let Some(Extension(caller)) = caller else { return response };
+    let named = Message { request_id: Some(caller.request_id), ..message };
+    match named.render() {
+        Ok(body) => response.map(|_| Body::from(body)),
+        Err(_) => response,
     }
 }
 
@@ -170,6 +191,9 @@ impl IntoResponse for PageFault {
         };
         let message = Message { heading, text: text.to_owned(), action, request_id: None };
         let mut response = message.respond(status);
+        if status.is_server_error() {
+            response.extensions_mut().insert(Unnamed(message));
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }

@@ -12,7 +12,7 @@ pub(crate) mod test_browser;
 
 use axum::{Router, routing::get};
 
-pub use self::fault::{Action, Message, PageFault};
+pub use self::fault::{Action, Message, PageFault, name_faults};
 pub use self::form::OwnForm;
 pub use self::guard::{ForeignForm, require_own_form};
 pub use self::response::{FormTargets, page, see_other};

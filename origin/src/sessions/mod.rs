@@ -11,6 +11,7 @@ pub(crate) mod tests;
 
 mod token;
 
+use std::fmt;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -30,7 +31,7 @@ use crate::database::{Actor, Component, Database, DatabaseError};
 const LAST_SEEN_RESOLUTION: Duration = Duration::from_mins(1);
 
 /// A session that is open, of a person whose account is active.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Session {
     /// Its id.
     pub id: Uuid,
@@ -43,6 +44,16 @@ pub struct Session {
     /// How (RFC 8176).
     pub amr: Vec<String>,
     csrf: String,
+}
+
+/// Without the address, which is nobody else's, and the forms' token, which is a secret.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id)
+            .field("user_id", &self.user_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {

@@ -395,6 +395,8 @@ async fn what_cannot_be_recorded_does_not_happen() {
         execute(&mut admin, refuse.to_owned()).await;
         let page = answer(&browser, &code).await;
         assert_eq!((page.status.as_u16(), page.header("retry-after")), (503, "5"));
+        let id = page.header("x-request-id");
+        assert!(id.len() == 36 && page.text().contains(&format!("<code>{id}</code>")), "{}", page.text());
         assert_eq!((count(&mut admin, "sessions").await, count(&mut admin, "user_accounts").await), (0, 0));
         assert_eq!(events(&mut admin).await, ["SignInCodeSent"]);
         execute(&mut admin, "ALTER TABLE auth_gateway.events DROP CONSTRAINT refuse".to_owned()).await;
