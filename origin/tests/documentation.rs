@@ -1,4 +1,5 @@
 //! What the documentation says of the configuration, held against the code that reads it.
+#![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
 use std::collections::BTreeSet;
 use std::fs;
