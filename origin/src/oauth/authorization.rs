@@ -222,7 +222,8 @@ impl Decided {
              WHERE r.id = $1 AND r.used_at IS NULL AND r.expires_at > $2
                AND c.client_id = r.client_id AND c.enabled AND p.id = c.project_id AND p.enabled
                AND ($3 IS NULL OR r.session_id IS NULL OR r.session_id = $3
-                    OR EXISTS (SELECT FROM sessions AS s WHERE s.id = r.session_id AND s.ended_at IS NOT NULL))
+                    OR EXISTS (SELECT FROM sessions AS s
+                               WHERE s.id = r.session_id AND (s.ended_at IS NOT NULL OR s.expires_at <= $2)))
              RETURNING r.client_id, r.workspace_id, r.redirect_uri, c.redirect_uris AS registered_uris, r.scopes,
                        c.scopes AS registered_scopes, r.state, r.resource AS audience, r.code_challenge",
         )

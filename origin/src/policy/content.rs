@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use shared::{
-    jwt::{Algorithm, Jwk, KeyPhase, PolicyKey, TokenType},
+    jwt::{Algorithm, KeyPhase, PolicyKey, TokenType, VerificationKey},
     policy::{
         Client, Credential, FreshnessBounds, Limits, Policy, Project, PublicRoute, Revocations, Service,
     },
@@ -15,7 +15,10 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::PolicyError;
-use crate::database::Scope;
+use crate::{
+    database::Scope,
+    signing_keys::{self, PublicKey},
+};
 
 /// Reads everything. The order of maps and lists is fixed, so that the same rows give the same bytes.
 pub(super) async fn read(scope: &mut Scope, issuer: &str, limits: Limits) -> Result<Policy, PolicyError> {
@@ -30,44 +33,32 @@ pub(super) async fn read(scope: &mut Scope, issuer: &str, limits: Limits) -> Res
     })
 }
 
-#[derive(FromRow)]
-struct KeyRow {
-    kid: String,
-    alg: String,
-    phase: String,
-    public_jwk: Json<serde_json::Value>,
-}
-
 async fn keys(scope: &mut Scope) -> Result<Vec<PolicyKey>, PolicyError> {
-    let rows: Vec<KeyRow> = sqlx::query_as(
-        "SELECT kid, alg, phase, public_jwk FROM signing_keys WHERE phase <> 'retired' ORDER BY kid",
-    )
-    .fetch_all(scope.connection())
-    .await?;
-    let read = rows.into_iter().filter_map(|row| {
-        let key = read_key(&row);
-        if key.is_none() {
-            left_out("signing_keys", &row.kid);
+    let mut keys = signing_keys::public_keys(scope).await?;
+    keys.sort_by(|one, other| one.kid.cmp(&other.kid));
+    let read = keys.into_iter().filter_map(|key| {
+        let read = read_key(&key);
+        if read.is_none() {
+            left_out("signing_keys", &key.kid);
         }
-        key
+        read
     });
     Ok(read.collect())
 }
 
-fn read_key(row: &KeyRow) -> Option<PolicyKey> {
+fn read_key(key: &PublicKey) -> Option<PolicyKey> {
     let text = |text: &str| serde_json::Value::String(text.to_owned());
-    let alg: Algorithm = serde_json::from_value(text(&row.alg)).ok()?;
-    let phase: KeyPhase = serde_json::from_value(text(&row.phase)).ok()?;
-    let jwk: Jwk = serde_json::from_value(row.public_jwk.0.clone()).ok()?;
-    shared::jwt::VerificationKey::from_jwk(alg, &jwk)?;
+    let alg: Algorithm = serde_json::from_value(text(&key.alg)).ok()?;
+    let phase: KeyPhase = serde_json::from_value(text(&key.phase)).ok()?;
+    VerificationKey::from_jwk(alg, &key.jwk)?;
     Some(PolicyKey {
-        kid: row.kid.clone(),
+        kid: key.kid.clone(),
         alg,
         phase,
         signs: vec![TokenType::Access, TokenType::Service],
         // A retiring key is believed until its row says `retired`, which the rotation decides by the longest token it signed.
         not_after: None,
-        jwk,
+        jwk: key.jwk.clone(),
     })
 }
 

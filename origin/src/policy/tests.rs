@@ -167,7 +167,8 @@ async fn one_bad_row_does_not_keep_the_rest_from_the_edges() {
             "UPDATE auth_gateway.services SET public = '[{\"method\": 1}]';
              UPDATE auth_gateway.oauth_clients SET scopes = '{\"b\u{e4}d\"}';
              INSERT INTO auth_gateway.signing_keys (kid, alg, purpose, phase, public_jwk, private_key_encrypted, created_at)
-             VALUES ('k1', 'EdDSA', 'token', 'active', '{\"kty\": \"OKP\", \"crv\": \"Ed25519\", \"x\": \"short\"}', '\\x00', now());"
+             VALUES ('k1', 'EdDSA', 'token', 'active', '{\"kty\": \"OKP\", \"crv\": \"Ed25519\", \"x\": \"short\"}', '\\x00', now()),
+                    ('k2', 'EdDSA', 'token', 'retiring', '{\"kty\": \"oct\"}', '\\x00', now());"
                 .to_owned(),
         )
         .await;

@@ -112,22 +112,25 @@ async fn make(
     Ok(Some(key))
 }
 
-/// Every key that a token may still be signed with, for the policy and the key set (RFC 7517), oldest first.
+/// Every key that a token may still be signed with, for the policy and the key set (RFC 7517), oldest first. A row that holds no key is
+/// left out and logged: it must not keep the others from those who verify.
 pub async fn public_keys(scope: &mut Scope) -> Result<Vec<PublicKey>, DatabaseError> {
-    type Row = (String, String, String, sqlx::types::Json<Jwk>, Option<OffsetDateTime>);
+    type Row = (String, String, String, serde_json::Value, Option<OffsetDateTime>);
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT kid, alg, phase, public_jwk, retiring_at FROM signing_keys
          WHERE purpose = 'token' AND phase <> 'retired' ORDER BY created_at, kid",
     )
     .fetch_all(scope.connection())
     .await?;
-    let keys = rows.into_iter().map(|(kid, alg, phase, jwk, retiring_at)| PublicKey {
-        kid,
-        alg,
-        phase,
-        jwk: jwk.0,
-        retiring_at,
-    });
+    let keys = rows.into_iter().filter_map(
+        |(kid, alg, phase, jwk, retiring_at)| match serde_json::from_value(jwk) {
+            Ok(jwk) => Some(PublicKey { kid, alg, phase, jwk, retiring_at }),
+            Err(error) => {
+                tracing::error!(kid, %error, "a signing key's row holds no key: what it signed is refused");
+                None
+            }
+        },
+    );
     Ok(keys.collect())
 }
 

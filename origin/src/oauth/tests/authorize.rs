@@ -139,8 +139,13 @@ async fn a_request_belongs_to_the_session_it_began_in_until_that_ends() {
         let answer = stage.test.send("GET", &target, &[("cookie", &cookie(0x51))], "").await;
         let id: Uuid = answer.header("location").rsplit('=').next().unwrap().parse().unwrap();
         assert_eq!(stage.allow(id, OTHER_SESSION).await, None);
-        stage.sql(&format!("UPDATE sessions SET ended_at = now() WHERE id = '{SESSION}'")).await;
-        assert!(stage.allow(id, OTHER_SESSION).await.is_some());
+        for end in ["ended_at = now()", "expires_at = '2026-11-21 10:00Z'"] {
+            let answer = stage.test.send("GET", &target, &[("cookie", &cookie(0x51))], "").await;
+            let id: Uuid = answer.header("location").rsplit('=').next().unwrap().parse().unwrap();
+            stage.sql(&format!("UPDATE sessions SET {end} WHERE id = '{SESSION}'")).await;
+            assert!(stage.allow(id, OTHER_SESSION).await.is_some(), "{end}");
+            stage.sql(&format!("UPDATE sessions SET ended_at = NULL WHERE id = '{SESSION}'")).await;
+        }
     })
     .await;
 }
