@@ -28,8 +28,9 @@ use crate::{
     signature,
 };
 
-/// How many look-ups one request may ask for: a form, a key, a signature, and one more than any verdict needs.
-const MAX_LOOK_UPS: usize = 4;
+/// How many look-ups one request may ask for: a form, a key, a signature, and the signature again when the policy changed meanwhile;
+/// one more for the last decision.
+const MAX_LOOK_UPS: usize = 5;
 
 /// What the platform hands over with a request.
 pub(crate) struct Platform {
@@ -42,7 +43,8 @@ pub(crate) struct Platform {
 #[derive(Default)]
 struct LookedUp {
     form: Option<Vec<u8>>,
-    platform_answer: Option<PlatformAnswer>,
+    /// With the version of the policy whose key was asked about: another version may have another key of that name.
+    platform_answer: Option<(u64, PlatformAnswer)>,
     refreshed: bool,
 }
 
@@ -92,7 +94,13 @@ impl Deliberation<'_> {
         for _ in 0..MAX_LOOK_UPS {
             let Some(in_force) = isolate::in_force() else { break };
             let verdict = reached.take().unwrap_or_else(|| {
-                let facts = Facts { already_charged: charged, ..self.facts(&looked_up) };
+                let platform_answer =
+                    looked_up.platform_answer.filter(|(version, _)| *version == in_force.policy.version);
+                let facts = Facts {
+                    already_charged: charged,
+                    platform_answer: platform_answer.map(|(_, answer)| answer),
+                    ..self.facts(&looked_up)
+                };
                 let gate = self.configuration.gate(&in_force.policy);
                 isolate::with_memory(|memory| decide(&gate, &facts, memory, clock::now()))
             });
@@ -110,7 +118,8 @@ impl Deliberation<'_> {
                     looked_up.refreshed = true;
                 }
                 Verdict::NeedsSignature(question) => {
-                    looked_up.platform_answer = Some(signature::check(&question).await);
+                    let answer = signature::check(&question).await;
+                    looked_up.platform_answer = Some((in_force.policy.version, answer));
                 }
                 Verdict::Origin(to_origin) => {
                     return self.forward(&in_force, &to_origin.target, looked_up).await;
@@ -126,7 +135,6 @@ impl Deliberation<'_> {
     fn facts<'b>(&'b self, looked_up: &'b LookedUp) -> Facts<'b> {
         Facts {
             form: looked_up.form.as_deref(),
-            platform_answer: looked_up.platform_answer,
             refreshed: looked_up.refreshed,
             ..self.head.facts(&self.address)
         }
