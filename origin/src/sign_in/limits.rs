@@ -53,7 +53,6 @@ pub(super) async fn charge(
     let Quota { requests, window_seconds } = counted.quota();
     let (window, interval) = (f64::from(window_seconds), f64::from(window_seconds) / f64::from(requests));
     let key = key_of(counted, email);
-    forget_some(scope.connection(), now).await?;
     // The Generic Cell Rate Algorithm in one statement; the row's lock puts parallel requests in order.
     let passed = sqlx::query(
         "INSERT INTO rate_limits AS held (key, tat) VALUES ($1, $2 + make_interval(secs => $3))
@@ -68,6 +67,8 @@ pub(super) async fn charge(
     .await?
     .rows_affected();
     if passed == 1 {
+        // After the own row is taken: two that first removed each other's would wait for each other.
+        forget_some(scope.connection(), now).await?;
         return Ok(Ok(()));
     }
     let wait: f64 = sqlx::query_scalar(

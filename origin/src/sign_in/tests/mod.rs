@@ -1,5 +1,8 @@
 //! Signing in through the router, with a real Postgres and a real conversation with a mail server.
 
+mod limits;
+mod link;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -198,54 +201,6 @@ async fn a_wrong_code_says_how_many_tries_are_left_and_a_mistyped_one_costs_none
 }
 
 #[tokio::test]
-async fn attack_19_guesses_are_counted_per_address_over_all_challenges() {
-    test_database::run(async |databases| {
-        let (origin, peer) = origin(databases).await;
-        for _ in 0..2 {
-            let browser = Browser::new(&origin);
-            let code = ask(&browser, &peer, EMAIL).await;
-            for _ in 0..5 {
-                answer(&browser, &wrong(&code)).await;
-            }
-        }
-        let browser = Browser::new(&origin);
-        // Another spelling is the same address.
-        browser.post("/sign-in", &[("email", " ANN@Example.test ")]).await;
-        let code = peer.next().await.code();
-        let limited = answer(&browser, &code).await;
-        assert_eq!(limited.status, 429);
-        assert_eq!(limited.header("retry-after"), "360");
-        assert!(limited.text().contains("in 6 minutes"));
-        assert_eq!(browser.cookie(SESSION), None);
-        // Nobody else is locked out, and it passes.
-        let other = Browser::new(&origin);
-        let others = ask(&other, &peer, "bob@example.test").await;
-        assert_eq!(answer(&other, &others).await.status, 303);
-        databases.clock.advance(Duration::from_mins(6));
-        assert_eq!(answer(&browser, &code).await.status, 303);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_address_is_mailed_five_codes_in_a_quarter_of_an_hour() {
-    test_database::run(async |databases| {
-        let (origin, peer) = origin(databases).await;
-        for _ in 0..5 {
-            ask(&Browser::new(&origin), &peer, EMAIL).await;
-        }
-        let browser = Browser::new(&origin);
-        let limited = browser.post("/sign-in", &[("email", EMAIL)]).await;
-        assert_eq!((limited.status.as_u16(), limited.header("retry-after")), (429, "180"));
-        assert_eq!(browser.cookie("__Host-gateward_challenge"), None);
-        assert_eq!(peer.unread().await, 0);
-        databases.clock.advance(Duration::from_mins(3));
-        ask(&browser, &peer, EMAIL).await;
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_code_expires() {
     test_database::run(async |databases| {
         let (origin, peer) = origin(databases).await;
@@ -412,51 +367,6 @@ async fn link(databases: &TestDatabase) -> String {
     let issued = issue_link(&databases.database, ISSUER, Duration::from_mins(10), &email).await.unwrap();
     let token = issued.url.strip_prefix("https://auth.test/sign-in/link?token=").unwrap();
     token.to_owned()
-}
-
-#[tokio::test]
-async fn attack_24_a_link_is_looked_at_often_and_used_once() {
-    test_database::run(async |databases| {
-        let (origin, _peer) = origin(databases).await;
-        let token = link(databases).await;
-        let target = format!("/sign-in/link?token={token}");
-        let browser = Browser::new(&origin);
-        for _ in 0..3 {
-            let page = browser.get(&target).await;
-            assert!(page.status == 200 && page.text().contains(EMAIL));
-            assert_eq!(page.field("token"), token);
-        }
-        let mut uses = JoinSet::new();
-        for _ in 0..16 {
-            let (browser, token) = (Browser::new(&origin), token.clone());
-            uses.spawn(async move {
-                let done = browser.post("/sign-in/link", &[("token", &token)]).await;
-                (done.status.as_u16(), browser.get("/account").await.status.as_u16())
-            });
-        }
-        let outcomes = uses.join_all().await;
-        assert_eq!(outcomes.iter().filter(|outcome| **outcome == (303, 200)).count(), 1, "{outcomes:?}");
-        assert_eq!(outcomes.iter().filter(|outcome| **outcome == (410, 303)).count(), 15, "{outcomes:?}");
-        assert_eq!(browser.get(&target).await.status, 410);
-        let mut admin = databases.admin().await;
-        assert_eq!(events(&mut admin).await, ["SessionStarted", "SignInCodeSent", "UserRegistered"]);
-
-        let late = link(databases).await;
-        databases.clock.advance(Duration::from_mins(10));
-        assert_eq!(browser.get(&format!("/sign-in/link?token={late}")).await.status, 410);
-        assert_eq!(browser.post("/sign-in/link", &[("token", &late)]).await.status, 410);
-        for other in ["", "x", "gw_link_AAAA", late.get(..40).unwrap()] {
-            assert!(
-                browser.post("/sign-in/link", &[("token", other)]).await.status.as_u16() >= 400,
-                "{other}"
-            );
-        }
-        let elsewhere = [("sec-fetch-site", "cross-site")];
-        let token = link(databases).await;
-        assert_eq!(browser.post_from("/sign-in/link", &[("token", &token)], &elsewhere).await.status, 403);
-        assert_eq!(browser.cookie(SESSION), None);
-    })
-    .await;
 }
 
 #[tokio::test]
