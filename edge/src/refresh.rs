@@ -80,13 +80,14 @@ pub(crate) async fn refresh(
     on_behalf_of: &OnBehalfOf,
     time_limit_millis: u32,
 ) {
-    isolate::note_attempt(Some(Attempt { at: clock::now(), failed: false }));
+    let attempt = Attempt::begin(clock::now(), isolate::last_attempt());
+    isolate::note_attempt(Some(attempt));
     let outcome = fetch(configuration, on_behalf_of, time_limit_millis).await;
     isolate::with_counters(|counters| counters.refresh(outcome.label()));
     match outcome {
         Outcome::Changed | Outcome::Unchanged => isolate::note_attempt(None),
         Outcome::Unreachable | Outcome::Refused(_) | Outcome::NotAccepted(_) => {
-            isolate::note_attempt(Some(Attempt { at: clock::now(), failed: true }));
+            isolate::note_attempt(Some(attempt.fail(clock::now())));
             worker_sys::console_error!("the policy was not refreshed: {outcome}");
         }
     }

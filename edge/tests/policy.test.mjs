@@ -109,6 +109,15 @@ gatewayTest("an origin that does not answer holds a request up for about a secon
   }
   assert.ok(durations[0] > 900 && durations[0] < 2_000, `${durations}`);
   assert.ok(durations[1] < 500 && durations[2] < 500, `${durations}`);
+  // A second later one request tries again; the others do not wait for it.
+  const arrived = new Promise((resolve) => { origin.policyAnswer = () => resolve(true); });
+  let trying;
+  do trying = edge.request("/notes/api/x", good(keys)); while ((await Promise.race([arrived, trying])) !== true);
+  const began = performance.now();
+  const others = await Promise.all(Array.from({ length: 10 }, () => edge.request("/notes/api/x", good(keys))));
+  assert.ok(performance.now() - began < 500);
+  for (const answer of [...others, await trying]) assert.equal(answer.status, 200);
+  assert.equal(origin.policyFetches, 3);
 });
 
 gatewayTest("past the hard age nothing is decided", async ({ keys, origin, edge }) => {

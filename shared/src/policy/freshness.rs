@@ -46,9 +46,29 @@ pub struct Attempt {
     pub at: UnixMillis,
     /// Whether it is known to have failed.
     pub failed: bool,
+    /// Whether the one before it had failed: then one request tries, and the others do not wait for an origin that is gone.
+    pub after_failure: bool,
 }
 
 impl Attempt {
+    /// An attempt that begins at `now`, after `last`.
+    pub fn begin(now: UnixMillis, last: Option<Self>) -> Self {
+        let after_failure = last.is_some_and(|last| last.failed || last.after_failure);
+        Self { at: now, failed: false, after_failure }
+    }
+
+    /// This attempt, which failed at `now`.
+    #[must_use]
+    pub const fn fail(self, now: UnixMillis) -> Self {
+        Self { at: now, failed: true, ..self }
+    }
+
+    /// Whether other requests may go on with a stale policy: the origin did not answer just now, or did not last time and is
+    /// being tried again.
+    pub fn excuses(&self, now: UnixMillis) -> bool {
+        self.just_failed(now) || (self.after_failure && self.is_under_way(now))
+    }
+
     /// Whether it failed so recently that nobody should try again yet.
     pub fn just_failed(&self, now: UnixMillis) -> bool {
         self.failed && now.since(self.at) < RETRY_AFTER_MILLIS
@@ -87,7 +107,7 @@ impl FreshnessBounds {
             made_at <= changed_at && now.since(changed_at) < self.stale_seconds.saturating_mul(1000)
         });
         match self.judge(made_at, now, last) {
-            Freshness::Serve if last.is_some_and(|last| last.just_failed(now)) => Freshness::Serve,
+            Freshness::Serve if last.is_some_and(|last| last.excuses(now)) => Freshness::Serve,
             Freshness::Serve | Freshness::ServeAndRefresh if out_of_date => Freshness::RefreshFirst,
             judged => judged,
         }
@@ -98,10 +118,10 @@ impl FreshnessBounds {
         let age = now.since(made_at);
         let exceeds = |seconds: u64| age >= seconds.saturating_mul(1000);
         let somebody_tries = last.is_some_and(|last| last.is_under_way(now));
-        let failed_just_now = last.is_some_and(|last| last.just_failed(now));
+        let is_excused = last.is_some_and(|last| last.excuses(now));
         if exceeds(self.hard_seconds) {
             Freshness::Expired
-        } else if !exceeds(self.soft_seconds) || failed_just_now {
+        } else if !exceeds(self.soft_seconds) || is_excused {
             Freshness::Serve
         } else if exceeds(self.stale_seconds) {
             Freshness::RefreshFirst
@@ -151,7 +171,7 @@ mod tests {
         let before = UnixMillis(made.0 - 1);
         assert_eq!(bounds.judge_after_change(made, made, None, Some(before)), Freshness::Serve);
         // An origin that cannot be reached, or whose clock is behind, does not make every request wait.
-        let failed = Attempt { at: made.plus_millis(90), failed: true };
+        let failed = Attempt { at: made.plus_millis(90), failed: true, after_failure: false };
         assert_eq!(judge(100, Some(failed), 50), Freshness::Serve);
         let ahead = made.plus_millis(6_000);
         assert_eq!(
@@ -177,21 +197,38 @@ mod tests {
         assert!(may_refresh_for_key(now.plus_millis(5_000), Some(now)));
     }
 
+    fn judge_late(bounds: &FreshnessBounds, made: UnixMillis, now: UnixMillis, last: Attempt) -> Freshness {
+        bounds.judge(made, now, Some(last))
+    }
+
     #[test]
     fn one_request_refreshes_and_an_outage_does_not_slow_the_others() {
         let bounds = FreshnessBounds::default();
         let made = UnixMillis(1_000_000);
         let now = made.plus_millis(4_000);
-        let trying = Attempt { at: UnixMillis(now.0 - 100), failed: false };
+        let trying = Attempt { at: UnixMillis(now.0 - 100), failed: false, after_failure: false };
         assert_eq!(bounds.judge(made, now, Some(trying)), Freshness::Serve);
         // Whoever was refreshing never came back: the next one takes over.
-        let lost = Attempt { at: UnixMillis(now.0 - 2_000), failed: false };
+        let lost = Attempt { at: UnixMillis(now.0 - 2_000), failed: false, after_failure: false };
         assert_eq!(bounds.judge(made, now, Some(lost)), Freshness::ServeAndRefresh);
         let late = made.plus_millis(60_000);
-        let failed = Attempt { at: UnixMillis(late.0 - 500), failed: true };
+        let failed = Attempt { at: UnixMillis(late.0 - 500), failed: true, after_failure: false };
         assert_eq!(bounds.judge(made, late, Some(failed)), Freshness::Serve);
-        let failed_long_ago = Attempt { at: UnixMillis(late.0 - 1_000), failed: true };
+        let failed_long_ago = Attempt { at: UnixMillis(late.0 - 1_000), failed: true, after_failure: false };
         assert_eq!(bounds.judge(made, late, Some(failed_long_ago)), Freshness::RefreshFirst);
+        // The origin was gone: one request tries it again, the others do not wait.
+        let again = Attempt::begin(late, Some(failed_long_ago));
+        assert_eq!(judge_late(&bounds, made, late.plus_millis(1_999), again), Freshness::Serve);
+        assert_eq!(judge_late(&bounds, made, late.plus_millis(2_000), again), Freshness::RefreshFirst);
+        assert_eq!(
+            judge_late(&bounds, made, late.plus_millis(2_000), again.fail(late.plus_millis(1_500))),
+            Freshness::Serve
+        );
+        // It was there a moment ago: everybody waits, so that a revocation bites.
+        assert_eq!(
+            judge_late(&bounds, made, late.plus_millis(10), Attempt::begin(late, None)),
+            Freshness::RefreshFirst
+        );
         // Past the hard limit nothing excuses.
         assert_eq!(bounds.judge(made, made.plus_millis(300_000), Some(failed)), Freshness::Expired);
     }
