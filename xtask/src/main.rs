@@ -39,7 +39,13 @@ enum Command {
     Test(test::Options),
     Bench(bench::Options),
     /// Builds the edge's modules into edge/dist; `wrangler` calls it.
-    #[command(after_help = "Example:\n  cargo xtask build-edge")]
+    #[command(
+        after_help = "The compiler for wasm is rustup's where it can be had, else Debian's packages with a standard library built here.
+GATEWARD_WASM_TOOLCHAIN=rustup or =debian takes that one and no other.
+
+Example:
+  cargo xtask build-edge"
+    )]
     BuildEdge,
     #[command(hide = true)]
     Supervise(supervise::Options),

@@ -64,6 +64,10 @@ impl Wrapper {
 
 fn is_alive(pid: &str) -> bool {
     // A zombie that its new parent has not collected yet is dead.
+    if Path::new("/proc/self").exists() {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        return status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'));
+    }
     Command::new("ps").args(["-o", "stat=", "-p", pid]).output().is_ok_and(|output| {
         let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         !state.is_empty() && !state.starts_with('Z')
