@@ -42,7 +42,7 @@ pub(crate) struct Options {
     #[arg(long = "up-file", value_name = "PATH")]
     pub(crate) up_files: Vec<PathBuf>,
     /// Use this server instead of the embedded Postgres: an administrator's URL. One gateway a server: the databases are
-    /// called gateward and gateward_read
+    /// called `gateward` and `gateward_read`
     #[arg(long, value_name = "URL", env = "GATEWARD_DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
     /// Serve a loopback endpoint (`control_url` in up.json) that stops, kills and starts single parts: POST /stop/NAME,
