@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::clock;
+use crate::entropy;
 
 /// Ports on 127.0.0.1; each has an option, and `--port-base` sets all of them.
 #[derive(Args, Clone, Debug, Default)]
@@ -55,25 +56,17 @@ pub(crate) struct Ports {
 }
 
 impl PortOptions {
-    /// Every port free at this moment, chosen by the system.
+    /// Eight consecutive ports that are free at this moment. Below the range that outgoing connections take theirs from:
+    /// one of those could take the port of a part that is being started again.
     pub(crate) fn free() -> Result<Self> {
-        // Held together until all are chosen, so that no two are the same.
-        let listeners: Vec<TcpListener> = (0..8)
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .collect::<std::io::Result<_>>()
-            .context("the system gave no free port")?;
-        let mut ports = listeners.iter().filter_map(|listener| Some(listener.local_addr().ok()?.port()));
-        Ok(Self {
-            port_base: None,
-            port: ports.next(),
-            origin_port: ports.next(),
-            upstream_port: ports.next(),
-            app_port: ports.next(),
-            mailbox_port: ports.next(),
-            smtp_port: ports.next(),
-            postgres_port: ports.next(),
-            control_port: ports.next(),
-        })
+        for _ in 0..100 {
+            let [high, low, ..] = entropy::bytes32()?;
+            let base = 10_000 + u16::from_be_bytes([high, low]) % 2_700 * 8;
+            if (base..base + 8).all(is_free) {
+                return Ok(Self { port_base: Some(base), ..Self::default() });
+            }
+        }
+        bail!("no eight consecutive ports between 10000 and 31600 are free")
     }
 
     /// The ports that result from the options.
