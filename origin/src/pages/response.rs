@@ -89,6 +89,12 @@ pub fn see_other(location: &str) -> Response {
                 (header::LOCATION, location),
                 (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
                 (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+                (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+                // Nothing is shown; a browser that would show it all the same finds nothing allowed.
+                (
+                    header::CONTENT_SECURITY_POLICY,
+                    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+                ),
             ],
         )
             .into_response(),
