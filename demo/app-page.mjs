@@ -14,6 +14,7 @@ form{display:inline-block;margin:0 .5rem 0 0}
 button{font:inherit;font-weight:600;border:0;border-radius:.75rem;padding:.7rem 1.25rem;color:#fff;background:var(--accent);cursor:pointer}
 button.quiet{background:transparent;color:inherit;border:1px solid var(--line)}
 button:focus-visible,pre:focus-visible{outline:3px solid color-mix(in srgb,var(--accent) 50%,transparent);outline-offset:2px}
+code{overflow-wrap:anywhere}
 .status{display:flex;gap:.75rem;align-items:baseline;flex-wrap:wrap;margin:0 0 .75rem}
 .status strong{font-size:1.15rem}
 pre{margin:0 0 1.5rem;padding:1rem;border:1px solid var(--line);border-radius:.75rem;overflow:auto;max-height:24rem;font-size:.85rem}

@@ -129,16 +129,16 @@ test("row 8: a public route is one path and method, whatever query, fragment, us
 /** Every spelling of a name that some server folds into it. */
 function spellings(name) {
   const words = name.split("-");
+  const upperAndLower = [...name].map((letter, index) => (index % 2 ? letter.toUpperCase() : letter.toLowerCase())).join("");
+  const sameWords = [name, name.toLowerCase(), name.toUpperCase(), upperAndLower];
+  if (words.length === 1) return sameWords;
   return [
-    name,
-    name.toLowerCase(),
-    name.toUpperCase(),
+    ...sameWords,
     words.join("_"),
     words.join("."),
     words.join("_").toUpperCase(),
     `${words[0]}-${words.slice(1).join("_")}`,
     `${words[0]}_${words.slice(1).join(".")}`,
-    [...name].map((letter, index) => (index % 2 ? letter.toUpperCase() : letter.toLowerCase())).join(""),
   ];
 }
 

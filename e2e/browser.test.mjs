@@ -222,7 +222,7 @@ test("no page may be framed, sniffed, cached or run a script; the session cookie
   const { page, context } = window;
   const headers = new Map();
   page.on("response", (response) => {
-    if (response.url().startsWith(issuer) && response.request().isNavigationRequest()) headers.set(new URL(response.url()).pathname, response.headers());
+    if (response.url().startsWith(issuer) && response.request().isNavigationRequest() && response.status() === 200) headers.set(new URL(response.url()).pathname, response.headers());
   });
   await signIn(window, ownEmail());
   await page.goto(`${issuer}/account`);

