@@ -138,8 +138,16 @@ async fn fetch(configuration: &Configuration, on_behalf_of: &OnBehalfOf, time_li
             isolate::put_in_force(accepted);
             if changed { Outcome::Changed } else { Outcome::Unchanged }
         }
+        // Two requests fetched side by side, and the other's newer policy arrived first: nothing failed.
+        Err(PolicyFault::Older) if version_of(current.as_ref()) != version_of(before.as_ref()) => {
+            Outcome::Unchanged
+        }
         Err(fault) => Outcome::NotAccepted(fault),
     }
+}
+
+fn version_of(in_force: Option<&InForce>) -> Option<u64> {
+    in_force.map(|in_force| in_force.policy.version)
 }
 
 fn accept(

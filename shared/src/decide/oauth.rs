@@ -24,7 +24,10 @@ pub(super) fn authorize(gate: &Gate<'_>, facts: &Facts<'_>, query: &str) -> Resu
         "GET" | "HEAD" => Parameters::parse(query.as_bytes()),
         "POST" => match facts.form {
             None => return Ok(Verdict::NeedsForm(MAX_FORM_BYTES)),
-            Some(form) => Parameters::parse(form),
+            Some(form) => {
+                check_size(form)?;
+                Parameters::parse(form)
+            }
         },
         _ => return Err(Refusal::method_not_allowed("GET, HEAD, POST")),
     };
@@ -112,12 +115,18 @@ fn read_form(facts: &Facts<'_>) -> Result<Option<Parameters>, Refusal> {
         ));
     }
     let Some(form) = facts.form else { return Ok(None) };
-    if form.len() > MAX_FORM_BYTES {
-        return Err(Refusal::problem(ProblemType::BodyTooLarge, "The form is larger than 16384 bytes."));
-    }
+    check_size(form)?;
     Parameters::parse(form)
         .map(Some)
         .map_err(|_| Refusal::oauth(OAuthError::InvalidRequest, "The body is not form-urlencoded UTF-8."))
+}
+
+/// The shell hands over one byte more than the bound at most, so that this can be said.
+fn check_size(form: &[u8]) -> Result<(), Refusal> {
+    if form.len() > MAX_FORM_BYTES {
+        return Err(Refusal::problem(ProblemType::BodyTooLarge, "The form is larger than 16384 bytes."));
+    }
+    Ok(())
 }
 
 fn refuse_repeated(form: &Parameters, names: &[&str]) -> Result<(), Refusal> {

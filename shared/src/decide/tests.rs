@@ -3,14 +3,15 @@
 use alloc::{
     format,
     string::{String, ToString as _},
+    vec,
 };
 
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    Document, Facts, Gate, Memory, MetricsToken, PlatformAnswer, Refusal, RefusalForm, Verdict, decide,
-    decide_without_policy, origin_unavailable, sample,
+    Document, Facts, Gate, MAX_FORM_BYTES, Memory, MetricsToken, PlatformAnswer, Refusal, RefusalForm,
+    Verdict, decide, decide_without_policy, origin_unavailable, sample,
 };
 use crate::{
     gcra::Quota,
@@ -335,4 +336,24 @@ fn a_get_has_no_body_and_a_trace_no_answer() {
     assert_eq!(decide("HEAD", Some("0, 3"), None), "refuse 400 request-malformed");
     assert_eq!(decide("GET", None, Some("chunked")), "refuse 400 request-malformed");
     assert_eq!(decide("TRACE", None, None), "refuse 405 method-not-allowed");
+}
+
+#[test]
+fn every_oauth_form_is_bounded() {
+    let gateway = gateway(|_| {});
+    for target in ["/oauth/authorize", "/oauth/token", "/oauth/revoke"] {
+        let ask = |length: usize| {
+            let form = [b"a=".as_slice(), &vec![b'x'; length - 2]].concat();
+            let facts = Facts {
+                method: "POST",
+                target,
+                content_type: Some("application/x-www-form-urlencoded"),
+                form: Some(&form),
+                ..Facts::default()
+            };
+            decide(&gateway.gate(), &facts, &mut Memory::default(), sample::NOW).summary()
+        };
+        assert_eq!(ask(MAX_FORM_BYTES + 1), "refuse 413 body-too-large", "{target}");
+        assert_ne!(ask(MAX_FORM_BYTES), "refuse 413 body-too-large", "{target}");
+    }
 }
