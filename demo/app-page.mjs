@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 const STYLE = `
 :root{color-scheme:light dark;--line:color-mix(in srgb,currentColor 16%,transparent);--accent:#4f46e5}
 *{box-sizing:border-box}
-body{margin:0;min-height:100vh;display:grid;place-items:center;font:16px/1.55 system-ui,sans-serif;padding:1.5rem;
+body{margin:0;min-height:100vh;display:grid;grid-template-columns:minmax(0,1fr);place-items:center;font:16px/1.55 system-ui,sans-serif;padding:1.5rem;
 background:radial-gradient(60rem 40rem at 80% -10%,color-mix(in srgb,var(--accent) 18%,transparent),transparent)}
 main{width:min(100%,40rem);border:1px solid var(--line);border-radius:1.25rem;padding:2rem 2.25rem;background:Canvas;
 box-shadow:0 1.5rem 4rem -2rem color-mix(in srgb,var(--accent) 45%,transparent)}
