@@ -1,5 +1,6 @@
 //! The edge as a worker: its wasm, wasm-bindgen's glue and the hand-written entry, side by side in `edge/dist`.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -12,6 +13,8 @@ use crate::project::Project;
 
 /// The module that the runtime starts with.
 const ENTRY: &str = "entry.mjs";
+/// Beside the modules: what they were made from.
+const STAMP: &str = "made-from.txt";
 
 /// Builds the edge and returns the folder with its modules.
 pub(crate) fn build(project: &Project) -> Result<PathBuf> {
@@ -22,12 +25,15 @@ pub(crate) fn build(project: &Project) -> Result<PathBuf> {
     let wasm = artifacts.file("edge", ".wasm").context("cargo built no wasm module of the edge")?;
     let dist = project.path("edge/dist");
     let entry = project.path("edge").join(ENTRY);
-    if is_newer(&dist, &wasm, &entry) {
+    let made_from = made_from(&wasm, &entry)?;
+    if std::fs::read_to_string(dist.join(STAMP)).is_ok_and(|stamp| stamp == made_from) {
         return Ok(dist);
     }
     let step = Step::begin("the edge's modules (wasm-bindgen)");
     let fresh = dist.with_extension(format!("new-{}", clock::unix_millis()));
-    let bound = bind(&wasm, &entry, &fresh).and_then(|()| replace(&fresh, &dist));
+    let bound = bind(&wasm, &entry, &fresh)
+        .and_then(|()| std::fs::write(fresh.join(STAMP), made_from).context("cannot mark the modules"))
+        .and_then(|()| replace(&fresh, &dist));
     if bound.is_err() {
         // Half a folder helps nobody.
         let _ = std::fs::remove_dir_all(&fresh);
@@ -99,11 +105,13 @@ pub(crate) fn kind(module: &Path) -> Option<&'static str> {
     }
 }
 
-/// Whether every module is there and no older than what it is made from.
-fn is_newer(dist: &Path, wasm: &Path, entry: &Path) -> bool {
-    let modified = |path: &Path| path.metadata().and_then(|facts| facts.modified()).ok();
-    let made = modified(&dist.join("gateward_edge_bg.wasm"));
-    let same_entry =
-        std::fs::read(entry).ok().zip(std::fs::read(dist.join(ENTRY)).ok()).is_some_and(|(a, b)| a == b);
-    same_entry && made.zip(modified(wasm)).is_some_and(|(made, built)| made >= built)
+/// Names what the modules are made from: another file, a newer one or another entry means that they are made again.
+fn made_from(wasm: &Path, entry: &Path) -> Result<String> {
+    let mut text = String::new();
+    for input in [wasm, entry] {
+        let facts = input.metadata().with_context(|| format!("cannot look at {}", input.display()))?;
+        let modified = facts.modified().context("this file system keeps no times")?;
+        writeln!(text, "{} {} {modified:?}", input.display(), facts.len()).context("cannot write text")?;
+    }
+    Ok(text)
 }
