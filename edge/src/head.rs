@@ -15,6 +15,7 @@ pub(crate) struct Head<'a> {
     peer: &'a str,
     headers: Vec<(&'a str, &'a str)>,
     header_names: String,
+    header_bytes: usize,
 }
 
 impl<'a> Head<'a> {
@@ -25,14 +26,16 @@ impl<'a> Head<'a> {
         let (method, url, request_id, peer) = (line(), line(), line(), line());
         let mut headers = Vec::with_capacity(16);
         let mut header_names = String::with_capacity(256);
+        let mut header_bytes = 0_usize;
         while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
             if !header_names.is_empty() {
                 header_names.push('\n');
             }
             header_names.push_str(name);
+            header_bytes = header_bytes.saturating_add(name.len()).saturating_add(value.len());
             headers.push((name, value));
         }
-        let mut head = Self { method, target: "", request_id, peer, headers, header_names };
+        let mut head = Self { method, target: "", request_id, peer, headers, header_names, header_bytes };
         head.target = target_of_url(url, head.header("host").unwrap_or_default()).unwrap_or_default();
         head
     }
@@ -67,6 +70,7 @@ impl<'a> Head<'a> {
             fetch_site: self.header("sec-fetch-site"),
             transfer_encoding: self.header("transfer-encoding"),
             header_names: &self.header_names,
+            header_bytes: self.header_bytes,
             request_id: self.request_id,
             ..Facts::default()
         }
@@ -101,6 +105,11 @@ mod tests {
         assert_eq!(peer("192.0.2.1:80"), "192.0.2.1");
         assert_eq!(peer("192.0.2.1"), "192.0.2.1");
         assert_eq!(peer("unix:/run/edge.sock"), "unix:/run/edge.sock");
+    }
+
+    #[test]
+    fn the_length_of_names_and_values_is_counted() {
+        assert_eq!(Head::parse("GET\nhttp://a/\ni\np\nhost\na\nx-b\ncde").facts("").header_bytes, 11);
     }
 
     #[test]

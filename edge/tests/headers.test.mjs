@@ -113,3 +113,17 @@ for (const method of ["OPTIONS", "DELETE", "PATCH", "PUT", "PROPFIND"]) {
     }
   });
 }
+
+gatewayTest("too many headers, or too long ones, are refused before anything else is looked at", async ({ keys, upstream, edge }) => {
+  const send = (count, length) => {
+    const headers = Array.from({ length: count }, (_, index) => [`X-${index}`, "v".repeat(length)]);
+    return edge.request("/notes/api/health", { headers: Object.fromEntries(headers) });
+  };
+  assert.equal((await send(100, 100)).status, 200);
+  for (const [count, length] of [[200, 1], [1, 33_000], [5, 8_000]]) {
+    const answer = await send(count, length);
+    assert.equal(answer.status, 431);
+    assert.match(answer.json.type, /headers-too-large$/);
+  }
+  assert.equal(upstream.requests.length, 1);
+});

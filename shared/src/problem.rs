@@ -79,6 +79,8 @@ problem_types! {
     Conflict = "conflict", 409, "Somebody else changed this at the same time";
     /// The body is too large.
     BodyTooLarge = "body-too-large", 413, "The body is too large";
+    /// Too many headers, or too long ones.
+    HeadersTooLarge = "headers-too-large", 431, "The headers are too many or too long";
     /// Too many requests.
     RateLimited = "rate-limited", 429, "Too many requests";
     /// A fault of ours.

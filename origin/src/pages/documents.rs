@@ -25,6 +25,7 @@ documents! {
     "credential-missing"
     "credential-not-accepted"
     "cross-site-request"
+    "headers-too-large"
     "insufficient-scope"
     "internal"
     "method-not-allowed"

@@ -29,6 +29,8 @@ pub struct Facts<'a> {
     pub transfer_encoding: Option<&'a str>,
     /// The names of all headers, separated by line feeds.
     pub header_names: &'a str,
+    /// The length of all header names and values together, in bytes.
+    pub header_bytes: usize,
     /// The id this request is logged under.
     pub request_id: &'a str,
     /// The body, once a verdict asked for it.

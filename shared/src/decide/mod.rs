@@ -27,6 +27,10 @@ use crate::{
 
 /// The longest path and query that is looked at, in bytes.
 pub const MAX_TARGET_BYTES: usize = 8192;
+/// How many headers a request may have.
+pub const MAX_HEADERS: usize = 128;
+/// How long its header names and values may be together, in bytes: room for a token of the longest kind and as much of cookies thrice.
+pub const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// The largest form that an OAuth endpoint reads, in bytes.
 pub const MAX_FORM_BYTES: usize = 16 * 1024;
 /// The largest body that is forwarded to the origin, in bytes.
@@ -107,6 +111,7 @@ fn judge(
             "The path and query are longer than 8192 bytes.",
         ));
     }
+    check_headers(facts)?;
     let (raw_path, query) = facts.target.split_once('?').unwrap_or((facts.target, ""));
     let path = CanonicalPath::parse(raw_path)
         .map_err(|fault| Refusal::problem(ProblemType::PathNotCanonical, fault.describe()))?;
@@ -143,6 +148,18 @@ fn judge(
         }
         Endpoint::Project => project::decide(gate, facts, memory, &path, query, now),
     }
+}
+
+/// What is looked at is bounded before it is looked at.
+fn check_headers(facts: &Facts<'_>) -> Result<(), Refusal> {
+    let detail = if facts.header_bytes > MAX_HEADER_BYTES {
+        "The headers are longer than 32768 bytes together."
+    } else if facts.header_names.split('\n').count() > MAX_HEADERS {
+        "There are more than 128 headers."
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::problem(ProblemType::HeadersTooLarge, detail))
 }
 
 /// Counts one request against a quota, unless it was counted already before a look-up.

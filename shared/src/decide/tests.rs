@@ -357,3 +357,24 @@ fn every_oauth_form_is_bounded() {
         assert_ne!(ask(MAX_FORM_BYTES), "refuse 413 body-too-large", "{target}");
     }
 }
+
+#[test]
+fn headers_are_bounded_in_number_and_length() {
+    let gateway = gateway(|_| {});
+    let decide = |count: usize, header_bytes| {
+        let header_names =
+            (0..count).map(|index| format!("x-{index}")).collect::<alloc::vec::Vec<_>>().join("\n");
+        let facts = Facts {
+            method: "GET",
+            target: "/ping",
+            header_names: &header_names,
+            header_bytes,
+            ..Facts::default()
+        };
+        decide(&gateway.gate(), &facts, &mut Memory::default(), sample::NOW).summary()
+    };
+    assert_eq!(decide(0, 0), "answer Ping");
+    assert_eq!(decide(128, 32_768), "answer Ping");
+    assert_eq!(decide(129, 1_000), "refuse 431 headers-too-large");
+    assert_eq!(decide(1, 32_769), "refuse 431 headers-too-large");
+}
