@@ -64,7 +64,7 @@ export class Rig {
     await new Promise((resolve, reject) => server.once("error", reject).listen(port, "127.0.0.1", resolve));
     const stop = () => new Promise((resolve) => { server.close(resolve); server.closeAllConnections(); });
     this.onStop(stop);
-    return { port: server.address().port, url: `http://127.0.0.1:${server.address().port}`, stop };
+    return { server, port: server.address().port, url: `http://127.0.0.1:${server.address().port}`, stop };
   }
 }
 
@@ -240,7 +240,8 @@ export async function startEdge(rig, keys, originUrl, bindings = {}, dist = DIST
   const edge = { log: "", child };
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => { edge.log += data; });
   const ended = new Promise((resolve) => child.once("exit", resolve));
-  rig.onStop(async () => { child.kill(); await ended; });
+  // It would wait for requests that a test left hanging.
+  rig.onStop(async () => { child.kill("SIGKILL"); await ended; });
   edge.port = await new Promise((resolve, reject) => {
     let events = "";
     child.stdio[3].on("data", (data) => {
