@@ -60,7 +60,9 @@ gatewayTest("a body streams to the upstream and its answer streams back, each pi
     // The upstream answers each piece before the next is sent.
     await arrives(`echo ${piece}`);
   }
-  socket.end("0\r\n\r\n");
+  socket.write("0\r\n\r\n");
+  await arrives("\r\n0\r\n\r\n");
+  socket.destroy();
 }, {
   upstreamAnswer: (request, response) => {
     response.writeHead(200, { "Content-Type": "text/plain" });
