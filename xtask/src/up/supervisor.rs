@@ -155,6 +155,7 @@ impl Supervisor {
     /// Stops what runs, the last started first. A second signal turns this into SIGKILL.
     pub(crate) fn stop_all(&mut self) -> Result<()> {
         let mut impatient = false;
+        let mut stuck = Vec::new();
         for index in (0..self.entries.len()).rev() {
             let Some(entry) = self.entries.get_mut(index) else { continue };
             let Some(process) = entry.process.as_mut() else { continue };
@@ -166,32 +167,42 @@ impl Supervisor {
             }
             // The wrapper sends SIGKILL after the grace; a little more, and it is stuck itself.
             let deadline = Deadline::after(entry.plan.grace + Duration::from_secs(10));
-            while self.entries.get(index).is_some_and(|entry| entry.process.is_some()) {
-                let Some(left) = deadline.remaining() else {
-                    bail!(
-                        "part {index} did not end; its log says nothing that helps here, look for its process"
-                    );
-                };
-                match self.events.recv_timeout(left) {
-                    Ok(Event::Signal(_)) => {
-                        impatient = true;
-                        if let Some(process) =
-                            self.entries.get_mut(index).and_then(|entry| entry.process.as_mut())
-                        {
-                            process.kill();
-                        }
-                    }
-                    Ok(Event::Order { reply, .. }) => {
-                        let _ = reply.send(Err("everything is being stopped".to_owned()));
-                    }
-                    Ok(event) => {
-                        let _ = self.handle(event, &mut |_| ());
-                    }
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-                }
+            impatient |= self.wait_for_end(index, deadline);
+            if let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.process.is_some()) {
+                let pid = entry.pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+                stuck.push(format!("{}{pid}", entry.plan.name));
             }
         }
+        if !stuck.is_empty() {
+            bail!("these did not end, not even by SIGKILL: {}", stuck.join(", "));
+        }
         Ok(())
+    }
+
+    /// Waits until a part has ended, or the deadline; says whether a signal made it impatient.
+    fn wait_for_end(&mut self, index: usize, deadline: Deadline) -> bool {
+        let mut impatient = false;
+        while self.entries.get(index).is_some_and(|entry| entry.process.is_some()) {
+            let Some(left) = deadline.remaining() else { break };
+            match self.events.recv_timeout(left) {
+                Ok(Event::Signal(_)) => {
+                    impatient = true;
+                    if let Some(process) =
+                        self.entries.get_mut(index).and_then(|entry| entry.process.as_mut())
+                    {
+                        process.kill();
+                    }
+                }
+                Ok(Event::Order { reply, .. }) => {
+                    let _ = reply.send(Err("everything is being stopped".to_owned()));
+                }
+                Ok(event) => {
+                    let _ = self.handle(event, &mut |_| ());
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+        impatient
     }
 
     fn launch(&mut self, index: usize) -> Result<()> {
