@@ -215,6 +215,54 @@ test("row 15: a forged generation or secret of a real family gives nothing and h
   assert.equal((await app.refresh(tokens.refresh_token)).status, 200);
 });
 
+test("row 16: a suspended account gets nothing more by any grant, session or code", async () => {
+  const person = new Person();
+  const tokens = await person.signInTo(app);
+  const waiting = await freshCode(person);
+  await database.command("UPDATE auth_gateway.user_accounts SET status = 'suspended' WHERE email = $1", [person.email]);
+  assertOAuthError(await app.refresh(tokens.refresh_token), 400, "invalid_grant");
+  assertOAuthError(await app.redeem(waiting.code, waiting.verifier), 400, "invalid_grant");
+  assert.notEqual((await person.open("/account")).status, 200, "the session is over");
+  const again = new Person({ email: person.email });
+  const { page, code } = await again.askForCode(await again.follow(await again.open("/sign-in"))).catch(() => ({}));
+  if (code !== undefined) await again.follow(await again.submit(formWith(page, "code"), { code }));
+  assert.notEqual((await again.open("/account")).status, 200, "a suspended person signed in");
+  await database.command("UPDATE auth_gateway.user_accounts SET status = 'active' WHERE email = $1", [person.email]);
+  assert.equal((await app.refresh(tokens.refresh_token)).status, 200, "the refusal was for the suspension alone");
+});
+
+test("row 16: a disabled client's tokens are refused, at the edge too", async () => {
+  const [gone] = await OAuthApp.register();
+  const tokens = await new Person().signInTo(gone);
+  await database.command("UPDATE auth_gateway.oauth_clients SET enabled = false WHERE client_id = $1", [gone.clientId]);
+  await assertRevoked("a disabled client's token", tokens.access_token, gone);
+  assertOAuthError(await gone.refresh(tokens.refresh_token), 401, "invalid_client");
+  assertErrorPage(await new HttpClient().get(gone.request().url), "a disabled client");
+});
+
+test("row 25: nothing that is one person's may be stored by a cache", async () => {
+  const person = new Person();
+  const request = app.request();
+  const page = await consentPage(person, request);
+  const consented = await person.submit(formWith(page, "decision"), { decision: "allow" });
+  const code = new URL(consented.location).searchParams.get("code");
+  const token = await app.redeem(code, request.verifier);
+  const answers = {
+    "the consent page": page,
+    "the redirect with the code": consented,
+    "the token response": token,
+    "a token error": await app.redeem(code, request.verifier),
+    "the authorization endpoint": await person.open(app.request().url),
+    "the account": await person.open("/account"),
+    "the sign-in page": await new Person().open("/sign-in"),
+    "a refusal": await app.call("nonsense"),
+  };
+  for (const [what, answer] of Object.entries(answers)) {
+    assert.match(answer.headers["cache-control"] ?? "", /no-store/, what);
+  }
+  assert.equal(token.headers.pragma ?? "no-cache", "no-cache");
+});
+
 test("row 24: a code that comes twice fails and takes back what it gave", async () => {
   const { code, verifier } = await freshCode();
   const tokens = (await app.redeem(code, verifier)).json;

@@ -77,6 +77,13 @@ function garbage({ below, pick, text }) {
   return { method, target, headers: headers.filter(([name]) => name !== "Transfer-Encoding" && name !== "Expect" && name !== "Upgrade"), body };
 }
 
+/** The origin's own count of its 5xx answers, those for an outage left out. */
+async function originFaults() {
+  const { text } = await new HttpClient().get(`${gateway.origin_url}/metrics`);
+  assert.match(text, /^gateward_origin_answers_total\{/m);
+  return text.match(/^gateward_origin_answers_total\{[^}]*status="5(?!03)\d\d"[^\n]*$/gm) ?? [];
+}
+
 function assertHandled(what, answer) {
   // A connection that is closed without an answer is HTTP's own refusal of what is not HTTP.
   if (answer === undefined) return;
@@ -90,6 +97,7 @@ function assertHandled(what, answer) {
 test(`${REQUESTS} requests of garbage`, { timeout: 300_000 }, async (t) => {
   t.diagnostic(`SEED=${SEED}`);
   const random = generator(SEED);
+  const faults = await originFaults();
   const requests = Array.from({ length: REQUESTS }, () => garbage(random));
   const statuses = {};
   await inParallel(requests, AT_ONCE, async (request) => {
@@ -102,6 +110,7 @@ test(`${REQUESTS} requests of garbage`, { timeout: 300_000 }, async (t) => {
     statuses[answer?.status ?? "closed"] = (statuses[answer?.status ?? "closed"] ?? 0) + 1;
   });
   t.diagnostic(JSON.stringify(statuses));
+  assert.deepEqual(await originFaults(), faults, "the origin answered with a fault of its own");
   assert.ok((statuses[404] ?? 0) + (statuses[400] ?? 0) > REQUESTS / 10, "the garbage reached the gateway");
   assert.equal((await app.call(tokens.access_token)).status, 200, "and it still works");
 });

@@ -9,17 +9,19 @@ import { Person } from "./driver/person.mjs";
 import { issuer } from "./driver/gateway.mjs";
 import { until } from "./driver/until.mjs";
 
+const OPTIONS = { algorithm: "oauth2", execute: [client.allowInsecureRequests] };
+let publicClient;
 let app;
 let config;
 
 before(async () => {
   [app] = await OAuthApp.register();
-  const options = { algorithm: "oauth2", execute: [client.allowInsecureRequests] };
-  config = await client.discovery(new URL(issuer), app.clientId, undefined, client.None(), options);
+  config = await client.discovery(new URL(issuer), app.clientId, undefined, client.None(), OPTIONS);
+  publicClient = { app, config };
 });
 
 /** Sends a person through authorization and lets openid-client judge what comes back. */
-async function signIn(person, { tamper } = {}) {
+async function signIn(person, { tamper, as: { app, config } = publicClient } = {}) {
   const verifier = client.randomPKCECodeVerifier();
   const state = client.randomState();
   const parameters = {
@@ -125,3 +127,23 @@ test("a person who says no sends access_denied, with state and iss", async () =>
   assert.equal(received.iss, issuer);
   assert.equal(received.code, undefined);
 });
+
+for (const [name, method] of Object.entries({ client_secret_basic: client.ClientSecretBasic, client_secret_post: client.ClientSecretPost })) {
+  test(`a confidential client authenticates by ${name}, and not with another secret`, async () => {
+    const [backend] = await OAuthApp.register({ confidential: true });
+    assert.ok(backend.clientSecret.length >= 32);
+    const configured = (secret) => client.discovery(new URL(issuer), backend.clientId, undefined, method(secret), OPTIONS);
+    const good = await configured(backend.clientSecret);
+    const tokens = await signIn(new Person(), { as: { app: backend, config: good } });
+    assert.equal((await backend.call(tokens.access_token)).status, 200);
+    const bad = await configured(`${backend.clientSecret}x`);
+    await assert.rejects(client.refreshTokenGrant(bad, tokens.refresh_token), { error: "invalid_client", status: 401 });
+    await assert.rejects(signIn(new Person(), { as: { app: backend, config: bad } }), { error: "invalid_client", status: 401 });
+    // Without any proof, nobody: neither refresh nor revoke.
+    assert.equal((await backend.refresh(tokens.refresh_token)).json.error, "invalid_client");
+    assert.equal((await backend.revoke(tokens.refresh_token)).json.error, "invalid_client");
+    const renewed = await client.refreshTokenGrant(good, tokens.refresh_token);
+    await client.tokenRevocation(good, renewed.refresh_token);
+    await assert.rejects(client.refreshTokenGrant(good, renewed.refresh_token), { error: "invalid_grant" });
+  });
+}

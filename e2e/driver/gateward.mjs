@@ -28,7 +28,7 @@ const list = (texts) => `[${texts.map((text) => JSON.stringify(text)).join(", ")
 
 /**
  * Applies a workspace of its own with one project and its clients, and returns when the edge knows the project.
- * `clients` are `{ client_id, redirect_uris, scopes }`.
+ * `clients` are `{ client_id, redirect_uris, scopes, confidential }`; the secrets of the confidential ones come back by `client_id`.
  */
 export async function applyProject({ project = ownName("e2e"), upstream = gateway.upstream_url, scopes = ["notes:read"], clients = [] }) {
   const text = `[workspace]
@@ -50,24 +50,26 @@ name = "${client.name ?? client.client_id}"
 project = "${project}"
 redirect_uris = ${list(client.redirect_uris)}
 scopes = ${list(client.scopes)}
+confidential = ${client.confidential ?? false}
 `,
   )
   .join("")}`;
+  let applied;
   const folder = await mkdtemp(join(tmpdir(), "gateward-e2e-"));
   try {
     const file = join(folder, "apply.toml");
     await writeFile(file, text);
-    await gateward("apply", file);
+    applied = JSON.parse(await gateward("apply", file, "--json"));
   } finally {
     await rm(folder, { recursive: true });
   }
-  const applied = performance.now();
+  const from = performance.now();
   const http = new HttpClient();
   // Any answer of the upstream's will do: what counts is that the edge has the route.
   const reachable = async () => (await http.get(`${issuer}/${project}/api/health`)).status !== 404;
   await until(`the edge knows the project ${project}`, reachable, { within: 6_000, every: 25 });
   http.close();
-  return { project, milliseconds: performance.now() - applied };
+  return { project, secrets: applied.client_secrets, milliseconds: performance.now() - from };
 }
 
 /** Issues a service token for a project; the token and its id. */

@@ -14,22 +14,25 @@ export function pkce() {
 }
 
 export class OAuthApp {
-  constructor({ project, clientId, redirectUri, scopes = SCOPES }) {
-    Object.assign(this, { project, clientId, redirectUri, scopes });
+  constructor({ project, clientId, clientSecret, redirectUri, scopes = SCOPES }) {
+    Object.assign(this, { project, clientId, clientSecret, redirectUri, scopes });
     this.http = new HttpClient({ connections: 128 });
   }
 
-  /** Registers a project of its own with `count` public clients. */
-  static async register({ count = 1, upstream, scopes = SCOPES, redirectUris } = {}) {
+  /** Registers a project of its own with `count` clients. */
+  static async register({ count = 1, upstream, scopes = SCOPES, redirectUris, confidential = false } = {}) {
     const project = ownName("e2e");
     const clients = Array.from({ length: count }, (_, index) => ({
       client_id: `${project}-app-${index}`,
       name: `Test app ${index}`,
       redirect_uris: redirectUris ?? [`https://${project}.example.test/callback/${index}`],
       scopes,
+      confidential,
     }));
-    await applyProject({ project, upstream, clients });
-    return clients.map((client) => new OAuthApp({ project, clientId: client.client_id, redirectUri: client.redirect_uris[0], scopes }));
+    const { secrets } = await applyProject({ project, upstream, clients });
+    return clients.map(({ client_id: clientId, redirect_uris: [redirectUri] }) => {
+      return new OAuthApp({ project, clientId, clientSecret: secrets[clientId], redirectUri, scopes });
+    });
   }
 
   /** A fresh authorization request: its parameters, its verifier and its URL. */
