@@ -7,7 +7,7 @@ use js_sys::{Object, Reflect, futures::future_to_promise};
 use shared::{
     decide::{
         Facts, MAX_ORIGIN_BODY_BYTES, PlatformAnswer, Refusal, Verdict, decide, decide_without_policy,
-        endpoint_of, origin_unavailable,
+        may_revoke, origin_unavailable,
     },
     policy::{Freshness, may_refresh_for_key},
     problem::ProblemType,
@@ -227,9 +227,7 @@ impl Deliberation<'_> {
         match answer {
             Ok(answer) => {
                 let accepted = answer.status() < 400;
-                if accepted
-                    && endpoint_of(target).is_some_and(|endpoint| endpoint.may_revoke(self.head.method))
-                {
+                if accepted && may_revoke(self.head.method, target) {
                     isolate::note_change(clock::now());
                 }
                 Ok(self.responder().record("to_origin", answer).into())

@@ -91,12 +91,15 @@ impl Endpoint {
         }
     }
 
-    /// Whether a request that the origin accepted here can have revoked something, so that the policy in force is out of date.
-    pub const fn may_revoke(self, method: &str) -> bool {
-        match self {
-            Self::Revoke | Self::Page => matches!(method.as_bytes(), b"POST"),
+    /// Whether a request that the origin accepted can have revoked something, so that the policy in force is out of date: the
+    /// revocation endpoint, and the pages where a session or a grant is ended.
+    pub fn may_revoke(method: &str, path: &CanonicalPath) -> bool {
+        let is_place = match Self::of(path) {
+            Self::Revoke => true,
+            Self::Page => matches!(path.segment(0), Some("account" | "sign-out")),
             _ => false,
-        }
+        };
+        is_place && method == "POST"
     }
 
     /// Whether this request presents a secret that could be guessed.

@@ -92,6 +92,12 @@ pub fn endpoint_of(target: &str) -> Option<Endpoint> {
     CanonicalPath::parse(raw_path).ok().map(|path| Endpoint::of(&path))
 }
 
+/// Whether a request that the origin accepted can have revoked something.
+pub fn may_revoke(method: &str, target: &str) -> bool {
+    let raw_path = target.split('?').next().unwrap_or_default();
+    CanonicalPath::parse(raw_path).is_ok_and(|path| Endpoint::may_revoke(method, &path))
+}
+
 fn metrics(facts: &Facts<'_>, token: Option<&MetricsToken>) -> Result<Verdict, Refusal> {
     if token.is_some_and(|token| !token.admits(facts.authorization)) {
         return Err(Refusal::credential_missing());

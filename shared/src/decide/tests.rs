@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     Document, Facts, Gate, MAX_FORM_BYTES, Memory, MetricsToken, PlatformAnswer, Refusal, RefusalForm,
-    Verdict, decide, decide_without_policy, origin_unavailable, sample,
+    Verdict, decide, decide_without_policy, may_revoke, origin_unavailable, sample,
 };
 use crate::{
     gcra::Quota,
@@ -377,4 +377,17 @@ fn headers_are_bounded_in_number_and_length() {
     assert_eq!(decide(128, 32_768), "answer Ping");
     assert_eq!(decide(129, 1_000), "refuse 431 headers-too-large");
     assert_eq!(decide(1, 32_769), "refuse 431 headers-too-large");
+}
+
+#[test]
+fn only_where_something_can_be_ended_is_a_newer_policy_looked_for() {
+    for target in ["/oauth/revoke", "/sign-out", "/account", "/account?x=1"] {
+        assert!(may_revoke("POST", target), "{target}");
+        assert!(!may_revoke("GET", target), "{target}");
+    }
+    for target in
+        ["/sign-in", "/sign-in/code", "/oauth/token", "/consent", "/notes/api/account", "/a/../account"]
+    {
+        assert!(!may_revoke("POST", target), "{target}");
+    }
 }

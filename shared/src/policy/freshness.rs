@@ -95,7 +95,8 @@ pub enum Freshness {
 
 impl FreshnessBounds {
     /// Like [`Self::judge`], in an isolate that saw the origin accept a change at `changed_at`: a policy made before that is
-    /// refreshed first, for as long as another isolate may take to learn of the change.
+    /// refreshed by the next request before its decision, for as long as another isolate may take to learn of the change. Those
+    /// that come while it does go on.
     pub fn judge_after_change(
         &self,
         made_at: UnixMillis,
@@ -107,7 +108,11 @@ impl FreshnessBounds {
             made_at <= changed_at && now.since(changed_at) < self.stale_seconds.saturating_mul(1000)
         });
         match self.judge(made_at, now, last) {
-            Freshness::Serve if last.is_some_and(|last| last.excuses(now)) => Freshness::Serve,
+            Freshness::Serve | Freshness::ServeAndRefresh
+                if last.is_some_and(|last| last.just_failed(now) || last.is_under_way(now)) =>
+            {
+                Freshness::Serve
+            }
             Freshness::Serve | Freshness::ServeAndRefresh if out_of_date => Freshness::RefreshFirst,
             judged => judged,
         }
@@ -167,6 +172,10 @@ mod tests {
         assert_eq!(judge(100, None, 50), Freshness::RefreshFirst);
         assert_eq!(judge(100, None, 0), Freshness::RefreshFirst);
         assert_eq!(judge(4_000, None, 3_000), Freshness::RefreshFirst);
+        // Somebody does so already.
+        let under_way = Attempt::begin(made.plus_millis(60), None);
+        assert_eq!(judge(100, Some(under_way), 50), Freshness::Serve);
+        assert_eq!(judge(3_000, Some(under_way), 50), Freshness::RefreshFirst);
         // A policy that was made after the change has it.
         let before = UnixMillis(made.0 - 1);
         assert_eq!(bounds.judge_after_change(made, made, None, Some(before)), Freshness::Serve);
