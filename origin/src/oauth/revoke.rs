@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use shared::{
-    decide::Refusal,
+    decide::{REVOCATION_PARAMETERS, Refusal},
     jwt::{Claims, SignatureCheck, TokenType, Unverified},
     oauth_error::OAuthError,
     policy::ActivePolicy,
@@ -35,9 +35,6 @@ use crate::{
     http::{EdgeCaller, Origin, Refused},
     policy::PolicyError,
 };
-
-/// Parameters that must not come twice.
-const PARAMETERS: [&str; 4] = ["token", "token_type_hint", "client_id", "client_secret"];
 
 /// Why a token is not revoked.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +98,7 @@ pub(super) async fn revoke(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, RevokeError> {
-    let form = form::read_once(&headers, &body, &PARAMETERS)?;
+    let form = form::read_once(&headers, &body, &REVOCATION_PARAMETERS)?;
     let claim = client::claim(&headers, &form)?;
     let token = form.get("token").ok_or(RevokeError::Missing)?;
     // `token_type_hint` is not needed: no token is of both forms.

@@ -8,7 +8,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use shared::{decide::Refusal, oauth_error::OAuthError, refresh_token::RefreshToken};
+use shared::{
+    decide::{Refusal, TOKEN_PARAMETERS},
+    oauth_error::OAuthError,
+    refresh_token::RefreshToken,
+};
 
 use super::{
     access_token::{IssueError, Issued},
@@ -27,19 +31,6 @@ use crate::{
     policy::PolicyError,
     signing_keys::SigningKeyError,
 };
-
-/// Parameters that must not come twice.
-const PARAMETERS: [&str; 9] = [
-    "grant_type",
-    "code",
-    "redirect_uri",
-    "client_id",
-    "client_secret",
-    "code_verifier",
-    "refresh_token",
-    "scope",
-    "resource",
-];
 
 /// What a client gets.
 pub(super) struct Tokens {
@@ -187,7 +178,7 @@ pub(super) async fn token(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, TokenError> {
-    let form = form::read_once(&headers, &body, &PARAMETERS)?;
+    let form = form::read_once(&headers, &body, &TOKEN_PARAMETERS)?;
     let grant_type = form.get("grant_type").ok_or(TokenError::Missing("grant_type is missing."))?;
     let claim = client::claim(&headers, &form)?;
     // Whatever needs a transaction of its own comes first: who waits for a second connection while holding one can wait for ever.

@@ -17,6 +17,7 @@ pub use endpoint::{Endpoint, is_gateway_path};
 pub use facts::{Facts, PlatformAnswer};
 pub use memory::Memory;
 pub use metrics_token::MetricsToken;
+pub use oauth::{REVOCATION_PARAMETERS, TOKEN_PARAMETERS};
 pub use refusal::{QuotaReport, Refusal, RefusalForm, Rendered};
 pub use verdict::{Document, SignatureQuestion, ToOrigin, ToUpstream, Verdict};
 

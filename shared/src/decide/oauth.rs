@@ -18,6 +18,22 @@ use crate::{
     time::UnixMillis,
 };
 
+/// Parameters of the token endpoint that must not come twice (RFC 6749 §3.2).
+pub const TOKEN_PARAMETERS: [&str; 9] = [
+    "grant_type",
+    "code",
+    "redirect_uri",
+    "client_id",
+    "client_secret",
+    "code_verifier",
+    "refresh_token",
+    "scope",
+    "resource",
+];
+
+/// Parameters of the revocation endpoint that must not come twice (RFC 7009 §2.1).
+pub const REVOCATION_PARAMETERS: [&str; 4] = ["token", "token_type_hint", "client_id", "client_secret"];
+
 /// `/oauth/authorize`, by GET or POST (OpenID Connect Core §3.1.2.1).
 pub(super) fn authorize(gate: &Gate<'_>, facts: &Facts<'_>, query: &str) -> Result<Verdict, Refusal> {
     let parameters = match facts.method {
@@ -48,20 +64,7 @@ pub(super) fn token(
     now: UnixMillis,
 ) -> Result<Verdict, Refusal> {
     let Some(form) = read_form(facts)? else { return Ok(Verdict::NeedsForm(MAX_FORM_BYTES)) };
-    refuse_repeated(
-        &form,
-        &[
-            "grant_type",
-            "code",
-            "redirect_uri",
-            "client_id",
-            "client_secret",
-            "code_verifier",
-            "refresh_token",
-            "scope",
-            "resource",
-        ],
-    )?;
+    refuse_repeated(&form, &TOKEN_PARAMETERS)?;
     let grant_type =
         form.get("grant_type").ok_or(Refusal::oauth(OAuthError::InvalidRequest, "grant_type is missing."))?;
     let (client_id, client) = read_client(gate, facts, &form, memory, now)?;
@@ -96,7 +99,7 @@ pub(super) fn revoke(
     now: UnixMillis,
 ) -> Result<Verdict, Refusal> {
     let Some(form) = read_form(facts)? else { return Ok(Verdict::NeedsForm(MAX_FORM_BYTES)) };
-    refuse_repeated(&form, &["token", "token_type_hint", "client_id", "client_secret"])?;
+    refuse_repeated(&form, &REVOCATION_PARAMETERS)?;
     read_client(gate, facts, &form, memory, now)?;
     form.get("token").ok_or(Refusal::oauth(OAuthError::InvalidRequest, "token is missing."))?;
     Ok(Verdict::Origin(ToOrigin::new("/oauth/revoke".into(), "")))
