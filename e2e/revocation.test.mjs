@@ -1,7 +1,7 @@
 // How fast a revocation bites: from the answer that confirms it until the edge first refuses the token, in parallel runs, for
 // every way there is to revoke.
 import assert from "node:assert/strict";
-import { before, test } from "node:test";
+import { beforeEach, test } from "node:test";
 import { assertProblem } from "./driver/assertions.mjs";
 import { formsOf, textOf } from "./driver/forms.mjs";
 import { gateward, issueServiceToken } from "./driver/gateward.mjs";
@@ -16,7 +16,8 @@ const RUNS = 20;
 const PROBE_EVERY = 100;
 
 let app;
-before(async () => {
+// Each with an address of its own: together the tests would exceed what one may ask of the credential endpoints.
+beforeEach(async () => {
   [app] = await OAuthApp.register();
 });
 
