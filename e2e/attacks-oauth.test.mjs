@@ -66,7 +66,13 @@ test("row 12: a redirect URI is the registered string or nothing, and an error n
   const http = new HttpClient();
   for (const redirect_uri of changed) {
     // A request that is wrong in other ways too must not be sent there either.
-    for (const more of [{}, { response_type: "token" }, { scope: "unknown:scope" }, { code_challenge_method: "plain" }, { code_challenge: undefined }]) {
+    for (const more of [
+      {},
+      { response_type: "token" },
+      { scope: "unknown:scope" },
+      { code_challenge_method: "plain" },
+      { code_challenge: undefined },
+    ]) {
       const answer = await http.get(app.request({ redirect_uri, ...more }).url);
       assertErrorPage(answer, JSON.stringify(redirect_uri));
     }
@@ -80,7 +86,9 @@ test("row 12: a redirect URI is the registered string or nothing, and an error n
 
 test("row 12: an error page repeats nothing that the caller sent", async () => {
   const marker = "<script>alert(document.domain)</script>";
-  const answer = await new HttpClient().get(app.request({ redirect_uri: `https://evil.test/${marker}`, state: marker, client_id: app.clientId }).url);
+  const answer = await new HttpClient().get(
+    app.request({ redirect_uri: `https://evil.test/${marker}`, state: marker, client_id: app.clientId }).url,
+  );
   assertErrorPage(answer, "a script as redirect URI");
   assert.ok(!answer.text.includes("<script") && !answer.text.includes("evil.test"));
   assert.match(answer.headers["content-security-policy"], /default-src 'none'/);
@@ -98,13 +106,23 @@ test("row 12: a code is redeemed with the redirect URI it was issued for", async
 test("row 12: a loopback redirect takes any port, and nothing else that differs (RFC 8252)", async () => {
   const [native] = await OAuthApp.register({ redirectUris: ["http://127.0.0.1/callback"] });
   const http = new HttpClient();
-  for (const redirect_uri of ["http://127.0.0.1:1/other", "http://localhost:8000/callback", "http://127.0.0.1.evil.test/callback", "http://127.0.0.1:80@evil.test/callback", "https://127.0.0.1:8000/callback"]) {
+  for (const redirect_uri of [
+    "http://127.0.0.1:1/other",
+    "http://localhost:8000/callback",
+    "http://127.0.0.1.evil.test/callback",
+    "http://127.0.0.1:80@evil.test/callback",
+    "https://127.0.0.1:8000/callback",
+  ]) {
     assertErrorPage(await http.get(native.request({ redirect_uri }).url), redirect_uri);
   }
   const redirect_uri = "http://127.0.0.1:51234/callback";
   const request = native.request({ redirect_uri });
   const { code } = await new Person().authorize(request);
-  assertOAuthError(await native.redeem(code, request.verifier, { redirect_uri: "http://127.0.0.1:51235/callback" }), 400, "invalid_grant");
+  assertOAuthError(
+    await native.redeem(code, request.verifier, { redirect_uri: "http://127.0.0.1:51235/callback" }),
+    400,
+    "invalid_grant",
+  );
   assert.equal((await native.redeem(code, request.verifier, { redirect_uri })).status, 200);
 });
 
@@ -142,7 +160,11 @@ test("row 13: a code without its verifier gives nothing", async () => {
   assertOAuthError(await app.redeem(code, "a".repeat(129)), 400, "invalid_request");
   assertOAuthError(await app.redeem(code, pkce().verifier), 400, "invalid_grant");
   assertOAuthError(await app.redeem(code, challenge), 400, "invalid_grant");
-  assertOAuthError(await app.redeem(code, undefined, { code_challenge: challenge, code_challenge_method: "plain" }), 400, "invalid_request");
+  assertOAuthError(
+    await app.redeem(code, undefined, { code_challenge: challenge, code_challenge_method: "plain" }),
+    400,
+    "invalid_request",
+  );
   for (let at = 0; at < code.length; at += 3) {
     const damaged = code.slice(0, at) + (code[at] === "A" ? "B" : "A") + code.slice(at + 1);
     assertOAuthError(await app.redeem(damaged, verifier), 400, "invalid_grant");
@@ -208,7 +230,8 @@ test("row 15: the previous refresh token, once its grace is over, revokes the fa
 test("row 15: a forged generation or secret of a real family gives nothing and harms nobody", async () => {
   const tokens = await new Person().signInTo(app);
   for (let at = 6; at < tokens.refresh_token.length; at += 5) {
-    const damaged = tokens.refresh_token.slice(0, at) + (tokens.refresh_token[at] === "A" ? "B" : "A") + tokens.refresh_token.slice(at + 1);
+    const damaged =
+      tokens.refresh_token.slice(0, at) + (tokens.refresh_token[at] === "A" ? "B" : "A") + tokens.refresh_token.slice(at + 1);
     assertOAuthError(await app.refresh(damaged), 400, "invalid_grant");
   }
   assert.equal((await app.call(tokens.access_token)).status, 200);
@@ -306,7 +329,10 @@ test("row 24: wrong guesses use a code up", async () => {
 
 test("row 24: a sign-in link works once, and looking at it does not use it", async () => {
   const email = new Person().email;
-  const link = (await gateward("sign-in-link", "--email", email)).trim().split(/\s+/).find((word) => word.startsWith("http"));
+  const link = (await gateward("sign-in-link", "--email", email))
+    .trim()
+    .split(/\s+/)
+    .find((word) => word.startsWith("http"));
   const [person, late] = [new Person({ email }), new Person({ email })];
   // A mail scanner fetches every link it sees.
   await new Person().open(link);
@@ -325,11 +351,18 @@ test("row 24: a consent answers one request once", async () => {
   assert.ok((await person.authorize(request)).code);
   const replay = await person.follow(await person.submit(person.consentForm, { decision: "allow" }));
   assert.equal(new URL(replay.location ?? "http://none/").searchParams.get("code"), null, "the same consent gave a second code");
-  assert.ok(replay.status >= 400 || replay.location === undefined || replay.location.includes("error="), `${replay.status} ${replay.location}`);
+  assert.ok(
+    replay.status >= 400 || replay.location === undefined || replay.location.includes("error="),
+    `${replay.status} ${replay.location}`,
+  );
   const forger = new Person();
   await forger.signIn();
   const stolen = await forger.follow(await forger.submit(person.consentForm, { decision: "allow" }));
-  assert.equal(new URL(stolen.location ?? "http://none/").searchParams.get("code"), null, "another person's consent form gave a code");
+  assert.equal(
+    new URL(stolen.location ?? "http://none/").searchParams.get("code"),
+    null,
+    "another person's consent form gave a code",
+  );
 });
 
 test("a form without its token, or from another site, changes nothing", async () => {
@@ -340,11 +373,19 @@ test("a form without its token, or from another site, changes nothing", async ()
   const { csrf, ...fields } = form.fields;
   assert.ok(csrf, "the consent form carries a token");
   for (const forged of [{ ...fields }, { ...fields, csrf: "" }, { ...fields, csrf: "A".repeat(csrf.length) }]) {
-    const answer = await person.http.post(`${issuer}/consent`, { ...forged, decision: "allow" }, { headers: { origin: issuer, "sec-fetch-site": "same-origin" } });
+    const answer = await person.http.post(
+      `${issuer}/consent`,
+      { ...forged, decision: "allow" },
+      { headers: { origin: issuer, "sec-fetch-site": "same-origin" } },
+    );
     assert.ok(answer.status >= 400 && answer.status < 500, `${answer.status} ${answer.location}`);
   }
   for (const site of ["cross-site", "same-site"]) {
-    const answer = await person.http.post(`${issuer}/consent`, { ...form.fields, decision: "allow" }, { headers: { "sec-fetch-site": site } });
+    const answer = await person.http.post(
+      `${issuer}/consent`,
+      { ...form.fields, decision: "allow" },
+      { headers: { "sec-fetch-site": site } },
+    );
     assert.equal(answer.status, 403, `${site}: ${answer.status}`);
   }
   const allowed = await person.follow(await person.submit(form, { decision: "allow" }));

@@ -26,7 +26,8 @@ after(() => upstream.close());
 beforeEach(() => upstream.requests.splice(0));
 
 const bearer = () => ["Authorization", `Bearer ${token}`];
-const send = (path, headers = [bearer()], more = {}) => exchange(issuer, { target: `/${app.project}/api${path}`, headers, ...more });
+const send = (path, headers = [bearer()], more = {}) =>
+  exchange(issuer, { target: `/${app.project}/api${path}`, headers, ...more });
 
 /** What arrived, given that exactly one request did. */
 function arrived() {
@@ -77,7 +78,11 @@ test("row 1: a path that can be read in two ways is a 400 and reaches nobody", a
       assertProblem(answer, 400, "path-not-canonical");
     }
   }
-  for (const target of [`//${app.project}/api/health`, `/${app.project}/../${app.project}/api/health`, `/${app.project}%2fapi/health`]) {
+  for (const target of [
+    `//${app.project}/api/health`,
+    `/${app.project}/../${app.project}/api/health`,
+    `/${app.project}%2fapi/health`,
+  ]) {
     assertProblem(await exchange(issuer, { target }), 400, "path-not-canonical");
   }
   assert.deepEqual(upstream.requests, []);
@@ -103,7 +108,8 @@ test("row 1: the path that was matched is the path that is forwarded, in one spe
 test("row 1: an absolute request target or another Host chooses neither project nor upstream", async () => {
   const absolute = await exchange(issuer, { target: `http://127.0.0.1:1/${app.project}/api/hello`, headers: [bearer()] });
   const foreign = await send("/hello", [bearer(), ["Host", "127.0.0.1:1"]]);
-  for (const answer of [absolute, foreign]) assert.ok(answer === undefined || [200, 400, 404, 421].includes(answer.status), `${answer?.status}`);
+  for (const answer of [absolute, foreign])
+    assert.ok(answer === undefined || [200, 400, 404, 421].includes(answer.status), `${answer?.status}`);
   for (const seen of upstream.requests) {
     assert.equal(seen.url, "/hello");
     assert.equal(seen.headers.host, new URL(upstream.url).host);
@@ -114,9 +120,24 @@ test("row 8: a public route is one path and method, whatever query, fragment, us
   assert.equal((await send("/health", [])).status, 200);
   assert.equal((await send("/open/a", [])).status, 200);
   upstream.requests.splice(0);
-  const closed = ["/hello?path=/health", "/hello?/health", "/Health", "/health/", "/healthz", "/open", "/openx/a", "/HEALTH", "/hello?x=/open/a"];
+  const closed = [
+    "/hello?path=/health",
+    "/hello?/health",
+    "/Health",
+    "/health/",
+    "/healthz",
+    "/open",
+    "/openx/a",
+    "/HEALTH",
+    "/hello?x=/open/a",
+  ];
   for (const path of closed) {
-    const headers = [["User-Agent", "kube-probe/1.0"], ["X-Original-URL", "/health"], ["X-Rewrite-URL", "/health"], ["X-Forwarded-Uri", "/health"]];
+    const headers = [
+      ["User-Agent", "kube-probe/1.0"],
+      ["X-Original-URL", "/health"],
+      ["X-Rewrite-URL", "/health"],
+      ["X-Forwarded-Uri", "/health"],
+    ];
     assertProblem(await send(path, headers), 401, "credential-missing");
   }
   for (const method of ["POST", "PUT", "DELETE", "HEAD", "OPTIONS", "get", "PATCH"]) {
@@ -182,7 +203,15 @@ function assertIdentity(seen) {
 
 test("rows 3 and 4: no spelling of a reserved header passes, with a token", async () => {
   // Each alone, so that one cannot hide behind another; then all of them, twice.
-  const batches = [...forgedNames.map((name) => [[name, FORGED]]), forgedNames.flatMap((name) => [[name, FORGED], [name, FORGED]]).slice(0, 60)];
+  const batches = [
+    ...forgedNames.map((name) => [[name, FORGED]]),
+    forgedNames
+      .flatMap((name) => [
+        [name, FORGED],
+        [name, FORGED],
+      ])
+      .slice(0, 60),
+  ];
   for (const batch of batches) {
     const answer = await send("/hello", [...batch, bearer(), ...batch]);
     assert.equal(answer.status, 200, `${JSON.stringify(batch[0])}: ${answer.text}`);
@@ -221,7 +250,12 @@ test("row 5: hop-by-hop names in Connection remove nothing that the gateway sets
     lists.push([...chosen, "close", mixed("authorization"), mixed("x-forwarded-for")].join(randomInt(2) ? ", " : ","));
   }
   for (const list of lists) {
-    for (const extra of [[], [["Connection", mixed("x-gateway-subject")]], [["Proxy-Connection", list]], [["Keep-Alive", list]]]) {
+    for (const extra of [
+      [],
+      [["Connection", mixed("x-gateway-subject")]],
+      [["Proxy-Connection", list]],
+      [["Keep-Alive", list]],
+    ]) {
       const answer = await send("/hello", [["Connection", list], ...extra, ["X-Gateway-Subject", FORGED], bearer()]);
       assert.equal(answer.status, 200, `Connection: ${list}: ${answer.text}`);
       const seen = arrived();
@@ -234,7 +268,12 @@ test("row 5: hop-by-hop names in Connection remove nothing that the gateway sets
 
 test("row 2: where a request comes from is the peer's address, not what X-Forwarded-For says", async () => {
   const address = "127.77.3.9";
-  const claims = [["X-Forwarded-For", "203.0.113.9"], ["CF-Connecting-IP", "203.0.113.9"], ["Forwarded", "for=203.0.113.9"], ["True-Client-IP", "203.0.113.9"]];
+  const claims = [
+    ["X-Forwarded-For", "203.0.113.9"],
+    ["CF-Connecting-IP", "203.0.113.9"],
+    ["Forwarded", "for=203.0.113.9"],
+    ["True-Client-IP", "203.0.113.9"],
+  ];
   assert.equal((await send("/hello", [...claims, bearer()], { address })).status, 200);
   const seen = arrived();
   assert.equal(seen.headers["x-forwarded-for"], process.platform === "linux" ? address : "127.0.0.1");

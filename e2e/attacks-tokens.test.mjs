@@ -62,7 +62,7 @@ test("row 9: an algorithm is its key's, never the header's", async () => {
   const spki = await exportSPKI(await importJWK(publishedKey, "EdDSA", { extractable: true }));
   const { kid, typ } = header;
   const forgeries = {
-    "none": forge({ alg: "none", typ, kid }, claims, nothing),
+    none: forge({ alg: "none", typ, kid }, claims, nothing),
     "none without kid": forge({ alg: "none", typ }, claims, nothing),
     "None in capitals": forge({ alg: "NONE", typ, kid }, claims, nothing),
     "no alg": forge({ typ, kid }, claims, eddsa(ownPrivate)),
@@ -75,13 +75,17 @@ test("row 9: an algorithm is its key's, never the header's", async () => {
     "HS256 with an empty key": forge({ alg: "HS256", typ, kid }, claims, hmac("")),
     "HS256 with the service secret under the published kid": forge({ alg: "HS256", typ, kid }, claims, hmac(secret)),
     "an access token by the service secret": forge({ alg: "HS256", typ }, claims, hmac(secret)),
-    "a service token by the service secret under the published kid": forge({ alg: "HS256", typ: "JWT", kid }, { ...claims, project: app.project, service: "x" }, hmac(secret)),
+    "a service token by the service secret under the published kid": forge(
+      { alg: "HS256", typ: "JWT", kid },
+      { ...claims, project: app.project, service: "x" },
+      hmac(secret),
+    ),
     "an embedded key": forge({ alg: "EdDSA", typ, jwk: ownPublic }, claims, eddsa(ownPrivate)),
     "an embedded key beside the published kid": forge({ alg: "EdDSA", typ, kid, jwk: ownPublic }, claims, eddsa(ownPrivate)),
     "a key by URL": forge({ alg: "EdDSA", typ, kid, jku: `${upstream.url}/jwks.json` }, claims, eddsa(ownPrivate)),
     "a certificate by URL": forge({ alg: "EdDSA", typ, kid, x5u: `${upstream.url}/cert.pem` }, claims, eddsa(ownPrivate)),
     "an unknown critical extension": forge({ alg: "EdDSA", typ, kid, crit: ["exp2"], exp2: 1 }, claims, eddsa(ownPrivate)),
-    "ES256": forge({ alg: "ES256", typ, kid }, claims, eddsa(ownPrivate)),
+    ES256: forge({ alg: "ES256", typ, kid }, claims, eddsa(ownPrivate)),
     "another kid's path": forge({ alg: "EdDSA", typ, kid: "../../etc/passwd" }, claims, eddsa(ownPrivate)),
   };
   for (const [what, forged] of Object.entries(forgeries)) await assertRefused(what, forged);
@@ -111,7 +115,10 @@ test("row 9: headers that bring a key or an extension are refused although the s
   }
   const doubled = `{"alg":"HS256","alg":"HS256","typ":"JWT"}`;
   await assertRefused("a header with a doubled member", forge(doubled, payload, hmac(secret)));
-  await assertRefused("claims with a doubled member", forge({ alg: "HS256", typ: "JWT" }, JSON.stringify(payload).replace("{", `{"project":"another",`), hmac(secret)));
+  await assertRefused(
+    "claims with a doubled member",
+    forge({ alg: "HS256", typ: "JWT" }, JSON.stringify(payload).replace("{", `{"project":"another",`), hmac(secret)),
+  );
 });
 
 const serviceClaims = () => {
@@ -124,7 +131,7 @@ test("row 10: every negated claim of a service token is refused", async () => {
   const good = serviceClaims();
   const without = (name) => Object.fromEntries(Object.entries(good).filter(([key]) => key !== name));
   const negations = {
-    "expired": { ...good, exp: now - 1 },
+    expired: { ...good, exp: now - 1 },
     "expiring this very second": { ...good, exp: now },
     "no exp": without("exp"),
     "exp as text": { ...good, exp: String(good.exp) },
@@ -167,7 +174,15 @@ test("row 11: every truncation and every flipped bit of a token fails", async (t
       if (flipped >= "!" && flipped <= "~") damaged.push(token.slice(0, at) + flipped + token.slice(at + 1));
     }
   }
-  damaged.push(`${token}.`, `${token}=`, `${token}A`, `${token}.AAAA`, `.${token}`, token.replace(".", ".."), `${token} ${token}`);
+  damaged.push(
+    `${token}.`,
+    `${token}=`,
+    `${token}A`,
+    `${token}.AAAA`,
+    `.${token}`,
+    token.replace(".", ".."),
+    `${token} ${token}`,
+  );
   assert.equal((await app.call(token)).status, 200);
   upstream.requests.splice(0);
   // Each caller stays below its address's limit.

@@ -16,7 +16,15 @@ after(() => browser.close());
 const ownEmail = () => `browser-${randomBytes(6).toString("hex")}@example.test`;
 const authorizeUrl = (changes) => {
   const { client_id, redirect_uri, scopes } = gateway.demo_client;
-  const parameters = { response_type: "code", client_id, redirect_uri, scope: scopes.join(" "), code_challenge: "A".repeat(43), code_challenge_method: "S256", ...changes };
+  const parameters = {
+    response_type: "code",
+    client_id,
+    redirect_uri,
+    scope: scopes.join(" "),
+    code_challenge: "A".repeat(43),
+    code_challenge_method: "S256",
+    ...changes,
+  };
   return `${issuer}/oauth/authorize?${new URLSearchParams(parameters)}`;
 };
 
@@ -110,7 +118,12 @@ test("with the keyboard alone: every step is reachable, in order, and its focus 
     page.evaluate(() => {
       const element = document.activeElement;
       const { outlineStyle, outlineWidth } = getComputedStyle(element);
-      return { tag: element.tagName, name: element.name ?? "", text: element.textContent.trim(), visible: outlineStyle !== "none" && Number.parseFloat(outlineWidth) >= 2 };
+      return {
+        tag: element.tagName,
+        name: element.name ?? "",
+        text: element.textContent.trim(),
+        visible: outlineStyle !== "none" && Number.parseFloat(outlineWidth) >= 2,
+      };
     });
   /** Presses Tab until the focus is where `wanted` says; a person gives up after a while. */
   const tabTo = async (what, wanted) => {
@@ -197,7 +210,12 @@ test("the one-time sign-in link signs the operator in by one click", async () =>
 });
 
 test("each page costs less than 50 kB with an empty cache", async (t) => {
-  const pages = { "sign-in": "/sign-in", error: authorizeUrl({ client_id: "nobody" }), explained: "/docs/errors/rate-limited", home: "/" };
+  const pages = {
+    "sign-in": "/sign-in",
+    error: authorizeUrl({ client_id: "nobody" }),
+    explained: "/docs/errors/rate-limited",
+    home: "/",
+  };
   for (const [name, path] of Object.entries(pages)) {
     const window = await openWindow(browser);
     const bytes = await weigh(window, name, () => window.page.goto(new URL(path, issuer).href));
@@ -222,7 +240,8 @@ test("no page may be framed, sniffed, cached or run a script; the session cookie
   const { page, context } = window;
   const headers = new Map();
   page.on("response", (response) => {
-    if (response.url().startsWith(issuer) && response.request().isNavigationRequest() && response.status() === 200) headers.set(new URL(response.url()).pathname, response.headers());
+    if (response.url().startsWith(issuer) && response.request().isNavigationRequest() && response.status() === 200)
+      headers.set(new URL(response.url()).pathname, response.headers());
   });
   await signIn(window, ownEmail());
   await page.goto(`${issuer}/account`);

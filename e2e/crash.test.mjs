@@ -33,7 +33,9 @@ test(`${SIGN_INS} sign-ins with ${KILLS_OF_EACH} kills each of origin and forwar
   const kills = [];
   /** Kills a part at random shares of the way, each time starting it again at once. */
   const killer = async (part) => {
-    const moments = Array.from({ length: KILLS_OF_EACH }, (_, index) => Math.floor(((index + Math.random()) / KILLS_OF_EACH) * SIGN_INS * 0.95));
+    const moments = Array.from({ length: KILLS_OF_EACH }, (_, index) =>
+      Math.floor(((index + Math.random()) / KILLS_OF_EACH) * SIGN_INS * 0.95),
+    );
     for (const moment of moments) {
       while (finished < moment) await pause(5);
       await pause(randomInt(0, 200));
@@ -69,7 +71,9 @@ test(`${SIGN_INS} sign-ins with ${KILLS_OF_EACH} kills each of origin and forwar
   const began = performance.now();
   const [tokens] = await Promise.all([signIns, killer("origin"), killer("forwarder")]);
   const seconds = (performance.now() - began) / 1000;
-  t.diagnostic(`${SIGN_INS} sign-ins in ${seconds.toFixed(0)} s (median ${percentile(times, 0.5).toFixed(0)} ms), ${interrupted} attempts cut off; killed ${kills.join(", ")}`);
+  t.diagnostic(
+    `${SIGN_INS} sign-ins in ${seconds.toFixed(0)} s (median ${percentile(times, 0.5).toFixed(0)} ms), ${interrupted} attempts cut off; killed ${kills.join(", ")}`,
+  );
   assert.ok(interrupted > 0, "no attempt was cut off: the kills did not hit anything");
   assert.equal(new Set(tokens.map(({ sub }) => sub)).size, SIGN_INS);
 
@@ -82,16 +86,41 @@ test(`${SIGN_INS} sign-ins with ${KILLS_OF_EACH} kills each of origin and forwar
 /** Each row of state has the events that belong to it, and each event its row. */
 async function assertNothingHalfWritten(tokens) {
   const none = async (what, sql, values) => assert.deepEqual(await database.command(`${sql} LIMIT 5`, values), [], what);
-  const event = (type, aggregate, id) => `EXISTS (SELECT FROM auth_gateway.events AS e WHERE e.aggregate_type = '${aggregate}' AND e.aggregate_id = ${id} AND e.event_type ~ '${type}')`;
+  const event = (type, aggregate, id) =>
+    `EXISTS (SELECT FROM auth_gateway.events AS e WHERE e.aggregate_type = '${aggregate}' AND e.aggregate_id = ${id} AND e.event_type ~ '${type}')`;
 
-  await none("an account without its first event", `SELECT id FROM auth_gateway.user_accounts AS a WHERE NOT ${event(".", "user_account", "a.id")}`);
-  await none("a session without its first event", `SELECT id FROM auth_gateway.sessions AS s WHERE NOT ${event(".", "session", "s.id")}`);
-  await none("events of a session that is not there", "SELECT aggregate_id FROM auth_gateway.events AS e WHERE aggregate_type = 'session' AND NOT EXISTS (SELECT FROM auth_gateway.sessions AS s WHERE s.id = e.aggregate_id)");
-  await none("events of an account that is not there", "SELECT aggregate_id FROM auth_gateway.events AS e WHERE aggregate_type = 'user_account' AND NOT EXISTS (SELECT FROM auth_gateway.user_accounts AS a WHERE a.id = e.aggregate_id)");
-  await none("a used code without its grant", "SELECT grant_id FROM auth_gateway.oauth_authorization_codes AS c WHERE used_at IS NOT NULL AND NOT EXISTS (SELECT FROM auth_gateway.oauth_grants AS g WHERE g.id = c.grant_id)");
-  await none("a grant whose code is still unused", "SELECT grant_id FROM auth_gateway.oauth_authorization_codes AS c JOIN auth_gateway.oauth_grants AS g ON g.id = c.grant_id WHERE c.used_at IS NULL");
-  await none("a grant without a token", "SELECT id FROM auth_gateway.oauth_grants AS g WHERE NOT EXISTS (SELECT FROM auth_gateway.oauth_tokens AS t WHERE t.grant_id = g.id)");
-  await none("a code without its event", `SELECT grant_id FROM auth_gateway.oauth_authorization_codes AS c WHERE NOT ${event(".", "grant", "c.grant_id")}`);
+  await none(
+    "an account without its first event",
+    `SELECT id FROM auth_gateway.user_accounts AS a WHERE NOT ${event(".", "user_account", "a.id")}`,
+  );
+  await none(
+    "a session without its first event",
+    `SELECT id FROM auth_gateway.sessions AS s WHERE NOT ${event(".", "session", "s.id")}`,
+  );
+  await none(
+    "events of a session that is not there",
+    "SELECT aggregate_id FROM auth_gateway.events AS e WHERE aggregate_type = 'session' AND NOT EXISTS (SELECT FROM auth_gateway.sessions AS s WHERE s.id = e.aggregate_id)",
+  );
+  await none(
+    "events of an account that is not there",
+    "SELECT aggregate_id FROM auth_gateway.events AS e WHERE aggregate_type = 'user_account' AND NOT EXISTS (SELECT FROM auth_gateway.user_accounts AS a WHERE a.id = e.aggregate_id)",
+  );
+  await none(
+    "a used code without its grant",
+    "SELECT grant_id FROM auth_gateway.oauth_authorization_codes AS c WHERE used_at IS NOT NULL AND NOT EXISTS (SELECT FROM auth_gateway.oauth_grants AS g WHERE g.id = c.grant_id)",
+  );
+  await none(
+    "a grant whose code is still unused",
+    "SELECT grant_id FROM auth_gateway.oauth_authorization_codes AS c JOIN auth_gateway.oauth_grants AS g ON g.id = c.grant_id WHERE c.used_at IS NULL",
+  );
+  await none(
+    "a grant without a token",
+    "SELECT id FROM auth_gateway.oauth_grants AS g WHERE NOT EXISTS (SELECT FROM auth_gateway.oauth_tokens AS t WHERE t.grant_id = g.id)",
+  );
+  await none(
+    "a code without its event",
+    `SELECT grant_id FROM auth_gateway.oauth_authorization_codes AS c WHERE NOT ${event(".", "grant", "c.grant_id")}`,
+  );
   await none(
     "a grant with more or fewer tokens than its events tell of",
     `SELECT g.id, count(t.jti), (SELECT count(*) FROM auth_gateway.events AS e WHERE e.aggregate_type = 'grant' AND e.aggregate_id = g.id AND e.payload ? 'jti' AND e.event_type !~* 'revoked')
@@ -102,8 +131,13 @@ async function assertNothingHalfWritten(tokens) {
     "a met challenge without a session",
     "SELECT c.id FROM auth_gateway.sign_in_challenges AS c WHERE c.used_at IS NOT NULL AND NOT EXISTS (SELECT FROM auth_gateway.user_accounts AS a WHERE a.email = c.email)",
   );
-  await none("an event that no destination was told of and none has", "SELECT event_id FROM auth_gateway.outbox AS o WHERE NOT EXISTS (SELECT FROM auth_gateway.events AS e WHERE e.event_id = o.event_id)");
+  await none(
+    "an event that no destination was told of and none has",
+    "SELECT event_id FROM auth_gateway.outbox AS o WHERE NOT EXISTS (SELECT FROM auth_gateway.events AS e WHERE e.event_id = o.event_id)",
+  );
   // What a client was given is there: an answer was sent after its commit, never before.
-  const known = await database.command("SELECT jti::text FROM auth_gateway.oauth_tokens WHERE jti = ANY($1::uuid[])", [tokens.map(({ jti }) => jti)]);
+  const known = await database.command("SELECT jti::text FROM auth_gateway.oauth_tokens WHERE jti = ANY($1::uuid[])", [
+    tokens.map(({ jti }) => jti),
+  ]);
   assert.equal(known.length, tokens.length, "a token was handed out whose transaction did not commit");
 }

@@ -75,7 +75,11 @@ test("OAuth requests that cannot be right are answered at the edge in OAuth's te
     assertOAuthError(await post({ grant_type: "password", client_id: app.clientId }), 400, "unsupported_grant_type");
     assertOAuthError(await post({ client_id: app.clientId }), 400, "invalid_request");
     assertOAuthError(await post({ grant_type: "refresh_token", client_id: app.clientId }), 400, "invalid_request");
-    assertOAuthError(await post({ grant_type: "refresh_token", client_id: app.clientId, refresh_token: "gw_rt_made-up" }), 400, "invalid_grant");
+    assertOAuthError(
+      await post({ grant_type: "refresh_token", client_id: app.clientId, refresh_token: "gw_rt_made-up" }),
+      400,
+      "invalid_grant",
+    );
     assertOAuthError(await post({ grant_type: "refresh_token", client_id: "nobody", refresh_token: "x" }), 401, "invalid_client");
     const byHeader = await post({ grant_type: "refresh_token", refresh_token: "x" }, basic("nobody:secret"));
     assertOAuthError(byHeader, 401, "invalid_client");
@@ -85,7 +89,10 @@ test("OAuth requests that cannot be right are answered at the edge in OAuth's te
       headers: { "content-type": "application/x-www-form-urlencoded" },
     });
     assertOAuthError(repeated, 400, "invalid_request");
-    const asJson = await http.send("POST", `${issuer}/oauth/token`, { body: "{}", headers: { "content-type": "application/json" } });
+    const asJson = await http.send("POST", `${issuer}/oauth/token`, {
+      body: "{}",
+      headers: { "content-type": "application/json" },
+    });
     assertOAuthError(asJson, 400, "invalid_request");
     const byGet = await http.get(`${issuer}/oauth/token`);
     assertProblem(byGet, 405, "method-not-allowed");
@@ -99,8 +106,16 @@ test("two credentials are a 400", async () => {
   const target = "/captionacc/prefect/api";
   assert.equal((await exchange(issuer, { target, headers: [token] })).status, 200);
   assertProblem(await exchange(issuer, { target, headers: [token, token] }), 400, "several-credentials");
-  assertProblem(await exchange(issuer, { target, headers: [token, ["Authorization", "Basic eDp5"]] }), 400, "several-credentials");
-  const both = await http.post(`${issuer}/oauth/token`, { grant_type: "refresh_token", refresh_token: "x", client_id: app.clientId, client_secret: "y" }, { headers: { authorization: "Basic eDp5" } });
+  assertProblem(
+    await exchange(issuer, { target, headers: [token, ["Authorization", "Basic eDp5"]] }),
+    400,
+    "several-credentials",
+  );
+  const both = await http.post(
+    `${issuer}/oauth/token`,
+    { grant_type: "refresh_token", refresh_token: "x", client_id: app.clientId, client_secret: "y" },
+    { headers: { authorization: "Basic eDp5" } },
+  );
   assertOAuthError(both, 400, "invalid_request");
 });
 
@@ -108,16 +123,26 @@ test("a project's credential: none, in the query, of another scheme, without the
   const url = `${issuer}/${app.project}/api/hello`;
   const none = await http.get(url);
   assertProblem(none, 401, "credential-missing");
-  assert.equal(none.headers["www-authenticate"], 'Bearer realm="gateward"', "no error code when no token came (RFC 6750 section 3.1)");
+  assert.equal(
+    none.headers["www-authenticate"],
+    'Bearer realm="gateward"',
+    "no error code when no token came (RFC 6750 section 3.1)",
+  );
   const tokens = await new Person().signInTo(app);
   assertProblem(await http.get(`${url}?access_token=${tokens.access_token}`), 401, "credential-missing");
   assertProblem(await http.get(url, { headers: { authorization: "Basic eDp5" } }), 401, "credential-missing");
-  assert.equal((await http.get(url, { headers: { authorization: `bEARER ${tokens.access_token}` } })).status, 200, "the scheme's case does not matter");
+  assert.equal(
+    (await http.get(url, { headers: { authorization: `bEARER ${tokens.access_token}` } })).status,
+    200,
+    "the scheme's case does not matter",
+  );
   const narrow = await new Person().signInTo(app, { scope: "notes:write" });
   const missing = await app.call(narrow.access_token);
   assertProblem(missing, 403, "insufficient-scope");
   assert.match(missing.headers["www-authenticate"], /error="insufficient_scope", scope="notes:read"/);
-  const wrongKind = await http.get(`${issuer}/captionacc/prefect/x`, { headers: { authorization: `Bearer ${tokens.access_token}` } });
+  const wrongKind = await http.get(`${issuer}/captionacc/prefect/x`, {
+    headers: { authorization: `Bearer ${tokens.access_token}` },
+  });
   assertProblem(wrongKind, 403, "credential-not-accepted");
 });
 
@@ -136,18 +161,27 @@ test("an HS256 service token of the seed's shape is taken for its project", asyn
     const input = `${encode({ alg: "HS256", typ: "JWT" })}.${encode({ jti: `seed-${now}-${Math.random()}`, service: "modal", iat: now, exp: now + 60, ...claims })}`;
     return `${input}.${createHmac("sha256", gateway.environment.GATEWAY_JWT_SECRET).update(input).digest("base64url")}`;
   };
-  const answer = await http.get(`${issuer}/captionacc/prefect/api/health`, { headers: { authorization: `Bearer ${seedToken({ project: "captionacc" })}` } });
+  const answer = await http.get(`${issuer}/captionacc/prefect/api/health`, {
+    headers: { authorization: `Bearer ${seedToken({ project: "captionacc" })}` },
+  });
   assert.equal(answer.status, 200, answer.text);
   assert.equal(answer.json.headers["x-gateway-subject"], "service:modal");
   assert.equal(answer.json.url, "/api/health");
-  const foreign = await http.get(`${issuer}/captionacc/prefect/x`, { headers: { authorization: `Bearer ${seedToken({ project: app.project })}` } });
+  const foreign = await http.get(`${issuer}/captionacc/prefect/x`, {
+    headers: { authorization: `Bearer ${seedToken({ project: app.project })}` },
+  });
   assertProblem(foreign, 403, "wrong-project");
 });
 
 test("method, query, body and the upstream's answer pass through unchanged", async () => {
   const { token } = await issueServiceToken(app.project, "modal");
   const body = JSON.stringify({ text: "ä€😀", padding: "x".repeat(100_000) });
-  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json", accept: "text/plain", "x-api-version": "7" };
+  const headers = {
+    authorization: `Bearer ${token}`,
+    "content-type": "application/json",
+    accept: "text/plain",
+    "x-api-version": "7",
+  };
   for (const method of ["POST", "PUT", "PATCH", "DELETE"]) {
     const answer = await http.send(method, `${issuer}/${app.project}/api/items/1?a=1&a=2&b=`, { headers, body });
     assert.equal(answer.status, 200, answer.text.slice(0, 300));
@@ -190,16 +224,36 @@ test("discovery and keys: media type, content, and 405 for other methods", async
 
 test("/internal and unknown paths lead nowhere, and are not forwarded", async () => {
   await withoutTheOrigin(async () => {
-    for (const path of ["/internal/policy", "/internal", "/console", "/v1/auth", "/oauth/other", "/.well-known/other", "/nobody/nothing/x", "/onlyone", "/assets/a/b"]) {
+    for (const path of [
+      "/internal/policy",
+      "/internal",
+      "/console",
+      "/v1/auth",
+      "/oauth/other",
+      "/.well-known/other",
+      "/nobody/nothing/x",
+      "/onlyone",
+      "/assets/a/b",
+    ]) {
       assertProblem(await http.get(`${issuer}${path}`), 404, "not-found");
     }
   });
 });
 
 test("the origin takes nothing that no edge has asserted", async () => {
-  for (const [method, path] of [["GET", "/"], ["GET", "/sign-in"], ["POST", "/oauth/token"], ["GET", "/internal/policy"], ["GET", "/oauth/authorize"], ["POST", "/sign-in"]]) {
+  for (const [method, path] of [
+    ["GET", "/"],
+    ["GET", "/sign-in"],
+    ["POST", "/oauth/token"],
+    ["GET", "/internal/policy"],
+    ["GET", "/oauth/authorize"],
+    ["POST", "/sign-in"],
+  ]) {
     for (const headers of [{}, { "x-gateway-edge-assertion": "e30.e30.e30" }]) {
-      const answer = await http.send(method, `${gateway.origin_url}${path}`, { headers, form: method === "POST" ? { a: "b" } : undefined });
+      const answer = await http.send(method, `${gateway.origin_url}${path}`, {
+        headers,
+        form: method === "POST" ? { a: "b" } : undefined,
+      });
       assert.equal(answer.status, 403, `${method} ${path}: ${answer.text.slice(0, 200)}`);
       assert.match(answer.json.type, /\/docs\/errors\/assertion-refused$/);
     }
@@ -209,7 +263,9 @@ test("the origin takes nothing that no edge has asserted", async () => {
 
 test("every problem type resolves to a page that explains it", async () => {
   const folder = new URL("../docs/errors/", import.meta.url);
-  const slugs = readdirSync(folder).filter((name) => name.endsWith(".md")).map((name) => name.slice(0, -3));
+  const slugs = readdirSync(folder)
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => name.slice(0, -3));
   assert.ok(slugs.length > 20);
   for (const slug of slugs) {
     const page = await http.get(`${issuer}/docs/errors/${slug}`);
@@ -237,7 +293,10 @@ test("an address that asks too often is told when to come back, and another addr
   const [, quota, window] = /^"address";q=(\d+);w=(\d+)$/.exec(refused.headers["ratelimit-policy"]) ?? [];
   assert.ok(quota, refused.headers["ratelimit-policy"]);
   assert.match(refused.headers.ratelimit, /^"address";r=0;t=\d+$/);
-  assert.ok(Number(refused.headers["retry-after"]) >= 1 && Number(refused.headers["retry-after"]) <= Number(window), refused.headers["retry-after"]);
+  assert.ok(
+    Number(refused.headers["retry-after"]) >= 1 && Number(refused.headers["retry-after"]) <= Number(window),
+    refused.headers["retry-after"],
+  );
   // All of the quota, and no more than it and what came back meanwhile.
   assert.ok(taken >= Number(quota) && taken <= Number(quota) * 1.5 + 50, `${taken} of ${quota} were taken`);
   assertProblem(await http.get(url), 401, "credential-missing");
@@ -245,7 +304,8 @@ test("an address that asks too often is told when to come back, and another addr
 
 test("guessing at the token endpoint is limited more tightly", async () => {
   const guesser = new HttpClient({ connections: 8 });
-  const guess = () => guesser.post(`${issuer}/oauth/token`, { grant_type: "refresh_token", refresh_token: "gw_rt_guess", client_id: "nobody" });
+  const guess = () =>
+    guesser.post(`${issuer}/oauth/token`, { grant_type: "refresh_token", refresh_token: "gw_rt_guess", client_id: "nobody" });
   let refused;
   for (let round = 0; round < 200 && refused === undefined; round++) {
     refused = (await Promise.all(Array.from({ length: 20 }, guess))).find(({ status }) => status === 429);
@@ -278,7 +338,8 @@ test("an apply file with several faults is refused whole, naming them", async ()
   const { project } = await applyProject({});
   const bad = { client_id: "bad client id", redirect_uris: ["javascript:alert(1)"], scopes: ["no spaces please"] };
   await assert.rejects(applyProject({ project, upstream: "ftp://127.0.0.1", clients: [bad] }), (error) => {
-    for (const word of ["javascript", "ftp", "client_id"]) assert.match(error.message, new RegExp(word), `${word} is not named in ${error.message}`);
+    for (const word of ["javascript", "ftp", "client_id"])
+      assert.match(error.message, new RegExp(word), `${word} is not named in ${error.message}`);
     return true;
   });
   const list = await gateward("token", "list", "--project", project, "--json");

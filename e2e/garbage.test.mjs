@@ -47,34 +47,167 @@ function generator(seed) {
 
 const VISIBLE = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)).join("");
 const NASTY = [..."%%%%//..;\\?#&=+'\"<>{}[]()|^~`!@$*,:0aZé\u00ff\u0001\u007f\t"];
-const SEGMENTS = ["oauth", "authorize", "token", "revoke", "sign-in", "code", "link", "sign-out", "consent", "account", "assets", "docs", "errors", "internal", "policy", ".well-known", "jwks.json", "metrics", "ping", "notes", "captionacc", "api", "prefect", "..", "%2e%2e", "%00", "%ff", "gateward.css"];
-const PATHS = ["/oauth/authorize", "/oauth/token", "/oauth/revoke", "/sign-in", "/sign-in/code", "/sign-in/link", "/sign-out", "/consent", "/account", "/", "/notes/api/health", "/docs/errors/rate-limited"];
+const SEGMENTS = [
+  "oauth",
+  "authorize",
+  "token",
+  "revoke",
+  "sign-in",
+  "code",
+  "link",
+  "sign-out",
+  "consent",
+  "account",
+  "assets",
+  "docs",
+  "errors",
+  "internal",
+  "policy",
+  ".well-known",
+  "jwks.json",
+  "metrics",
+  "ping",
+  "notes",
+  "captionacc",
+  "api",
+  "prefect",
+  "..",
+  "%2e%2e",
+  "%00",
+  "%ff",
+  "gateward.css",
+];
+const PATHS = [
+  "/oauth/authorize",
+  "/oauth/token",
+  "/oauth/revoke",
+  "/sign-in",
+  "/sign-in/code",
+  "/sign-in/link",
+  "/sign-out",
+  "/consent",
+  "/account",
+  "/",
+  "/notes/api/health",
+  "/docs/errors/rate-limited",
+];
 const METHODS = ["GET", "GET", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "get", "QUERY"];
-const NAMES = ["Authorization", "Cookie", "Content-Type", "Accept", "Origin", "Referer", "Sec-Fetch-Site", "X-Gateway-Subject", "X-Gateway-Edge-Assertion", "If-None-Match", "Range", "Expect", "TE", "Upgrade", "Accept-Encoding", "X-Request-Id", "Forwarded", "Transfer-Encoding", "Content-Encoding", "Host"];
-const FIELDS = ["grant_type", "code", "code_verifier", "client_id", "redirect_uri", "refresh_token", "token", "scope", "state", "request", "csrf", "decision", "email", "session", "resource", "response_type", "code_challenge", "code_challenge_method"];
+const NAMES = [
+  "Authorization",
+  "Cookie",
+  "Content-Type",
+  "Accept",
+  "Origin",
+  "Referer",
+  "Sec-Fetch-Site",
+  "X-Gateway-Subject",
+  "X-Gateway-Edge-Assertion",
+  "If-None-Match",
+  "Range",
+  "Expect",
+  "TE",
+  "Upgrade",
+  "Accept-Encoding",
+  "X-Request-Id",
+  "Forwarded",
+  "Transfer-Encoding",
+  "Content-Encoding",
+  "Host",
+];
+const FIELDS = [
+  "grant_type",
+  "code",
+  "code_verifier",
+  "client_id",
+  "redirect_uri",
+  "refresh_token",
+  "token",
+  "scope",
+  "state",
+  "request",
+  "csrf",
+  "decision",
+  "email",
+  "session",
+  "resource",
+  "response_type",
+  "code_challenge",
+  "code_challenge_method",
+];
 
 /** One request of garbage: near enough to the real thing that it gets past the first check now and then. */
 function garbage({ below, pick, text }) {
-  const real = { client_id: app.clientId, redirect_uri: app.redirectUri, refresh_token: tokens.refresh_token.slice(0, -3), token: tokens.access_token.slice(0, 40), grant_type: pick(["refresh_token", "authorization_code", "client_credentials"]), code: tokens.code, scope: "notes:read", response_type: "code", code_challenge_method: "S256", code_challenge: "A".repeat(43), email: `g${below(10 ** 9)}@example.test` };
-  const value = (name) => pick([() => real[name] ?? "", () => text(NASTY, 30), () => text(VISIBLE, 60), () => "A".repeat(below(3_000)), () => "\u0000", () => "💥".repeat(below(9))])();
-  const encoded = () => Array.from({ length: below(8) }, () => pick(FIELDS)).map((name) => `${pick([encodeURIComponent, String])(name)}=${pick([encodeURIComponent, String])(value(name))}`).join(pick(["&", "&", "&", ";", "&&"]));
-  const made = () => Array.from({ length: below(5) }, () => pick([() => pick(SEGMENTS), () => pick(SEGMENTS), () => text(NASTY, 12), () => app.project])()).join(pick(["/", "/", "/", "//"]));
+  const real = {
+    client_id: app.clientId,
+    redirect_uri: app.redirectUri,
+    refresh_token: tokens.refresh_token.slice(0, -3),
+    token: tokens.access_token.slice(0, 40),
+    grant_type: pick(["refresh_token", "authorization_code", "client_credentials"]),
+    code: tokens.code,
+    scope: "notes:read",
+    response_type: "code",
+    code_challenge_method: "S256",
+    code_challenge: "A".repeat(43),
+    email: `g${below(10 ** 9)}@example.test`,
+  };
+  const value = (name) =>
+    pick([
+      () => real[name] ?? "",
+      () => text(NASTY, 30),
+      () => text(VISIBLE, 60),
+      () => "A".repeat(below(3_000)),
+      () => "\u0000",
+      () => "💥".repeat(below(9)),
+    ])();
+  const encoded = () =>
+    Array.from({ length: below(8) }, () => pick(FIELDS))
+      .map((name) => `${pick([encodeURIComponent, String])(name)}=${pick([encodeURIComponent, String])(value(name))}`)
+      .join(pick(["&", "&", "&", ";", "&&"]));
+  const made = () =>
+    Array.from({ length: below(5) }, () =>
+      pick([() => pick(SEGMENTS), () => pick(SEGMENTS), () => text(NASTY, 12), () => app.project])(),
+    ).join(pick(["/", "/", "/", "//"]));
   const path = below(2) ? pick(PATHS) : `${pick(["/", "/", "/", "//", ""])}${made()}`;
   const query = below(2) ? `?${encoded()}` : "";
   // A target cannot hold what would end the request line; everything else is sent as it is.
   const target = `${path}${query}`.replace(/[\r\n\u0000 ]/g, "%20") || "/";
   const headers = Array.from({ length: below(5) }, () => {
     const name = pick([() => pick(NAMES), () => pick(NAMES), () => `X-${text("abcXYZ-_", 12)}a`])();
-    const content = pick([() => text(VISIBLE, 80), () => `Bearer ${tokens.access_token}`, () => `Bearer ${text(VISIBLE, 200)}`, () => "application/x-www-form-urlencoded", () => "application/json", () => `__Host-gateward_session=${text(VISIBLE, 50)}`, () => "same-origin", () => "x".repeat(below(5_000)), () => "chunked"])();
+    const content = pick([
+      () => text(VISIBLE, 80),
+      () => `Bearer ${tokens.access_token}`,
+      () => `Bearer ${text(VISIBLE, 200)}`,
+      () => "application/x-www-form-urlencoded",
+      () => "application/json",
+      () => `__Host-gateward_session=${text(VISIBLE, 50)}`,
+      () => "same-origin",
+      () => "x".repeat(below(5_000)),
+      () => "chunked",
+    ])();
     return [name, content.replace(/[\r\n\u0000]/g, "")];
   });
   const method = pick(METHODS);
   const hasBody = ["POST", "PUT", "PATCH", "DELETE"].includes(method) && below(4) > 0;
-  if (hasBody && below(2) && !headers.some(([name]) => name === "Content-Type")) headers.push(["Content-Type", "application/x-www-form-urlencoded"]);
+  if (hasBody && below(2) && !headers.some(([name]) => name === "Content-Type"))
+    headers.push(["Content-Type", "application/x-www-form-urlencoded"]);
   // With a Transfer-Encoding of garbage the length of the body is anybody's guess: those go without one.
   const chunked = headers.some(([name]) => name === "Transfer-Encoding");
-  const body = hasBody && !chunked ? pick([encoded, encoded, () => JSON.stringify({ [text(VISIBLE, 9)]: text(NASTY, 99) }), () => "[".repeat(below(20_000)), () => text(NASTY, 400)])() : "";
-  return { method, target, headers: headers.filter(([name]) => name !== "Transfer-Encoding" && name !== "Expect" && name !== "Upgrade"), body };
+  const body =
+    hasBody && !chunked
+      ? pick([
+          encoded,
+          encoded,
+          () => JSON.stringify({ [text(VISIBLE, 9)]: text(NASTY, 99) }),
+          () => "[".repeat(below(20_000)),
+          () => text(NASTY, 400),
+        ])()
+      : "";
+  return {
+    method,
+    target,
+    headers: headers.filter(([name]) => name !== "Transfer-Encoding" && name !== "Expect" && name !== "Upgrade"),
+    body,
+  };
 }
 
 /** The origin's own count of its 5xx answers, those for an outage left out. */
@@ -89,7 +222,10 @@ function assertHandled(what, answer) {
   if (answer === undefined) return;
   assert.ok(answer.status >= 200 && answer.status < 600, what);
   if (answer.status >= 500) {
-    assert.ok(answer.status === 502 || answer.status === 503 || answer.status === 501, `${answer.status} to ${what}: ${answer.text.slice(0, 300)}`);
+    assert.ok(
+      answer.status === 502 || answer.status === 503 || answer.status === 501,
+      `${answer.status} to ${what}: ${answer.text.slice(0, 300)}`,
+    );
   }
   assert.doesNotMatch(answer.text, /panicked|RuntimeError|stack backtrace|sqlx|at .*\.rs:\d+/, what);
 }
@@ -141,14 +277,22 @@ test("bytes that are no HTTP close the connection or get a 4xx, and hang nothing
       throw error;
     });
     assertHandled(JSON.stringify(stream.slice(0, 200)), answer);
-    assert.ok(answer === undefined || answer.status < 500 || answer.status === 501, `${answer?.status} to ${JSON.stringify(stream.slice(0, 200))}`);
+    assert.ok(
+      answer === undefined || answer.status < 500 || answer.status === 501,
+      `${answer?.status} to ${JSON.stringify(stream.slice(0, 200))}`,
+    );
   }
   assert.equal((await new HttpClient().get(`${issuer}/ping`)).status, 200);
 });
 
 test("a caller that sends half a request and stops keeps nobody else waiting", async () => {
-  const halves = ["GET /ping HT", "POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\ngrant_type="];
-  const stuck = Array.from({ length: 100 }, (_, index) => exchangeBytes(issuer, Buffer.from(halves[index % 2]), { timeout: 4_000 }).catch(() => undefined));
+  const halves = [
+    "GET /ping HT",
+    "POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\ngrant_type=",
+  ];
+  const stuck = Array.from({ length: 100 }, (_, index) =>
+    exchangeBytes(issuer, Buffer.from(halves[index % 2]), { timeout: 4_000 }).catch(() => undefined),
+  );
   const started = performance.now();
   const tokensNow = await new Person().signInTo(app);
   assert.equal((await app.call(tokensNow.access_token)).status, 200);
@@ -158,7 +302,10 @@ test("a caller that sends half a request and stops keeps nobody else waiting", a
 
 test("bodies above the bound are a 413, with and without a length, before the origin is asked", async () => {
   const http = new HttpClient();
-  const origin = async () => (await http.get(`${gateway.origin_url}/metrics`)).text.match(/^gateward_origin_requests_total\{endpoint="(?!policy)[^\n]*$/gm)?.join("\n");
+  const origin = async () =>
+    (await http.get(`${gateway.origin_url}/metrics`)).text
+      .match(/^gateward_origin_requests_total\{endpoint="(?!policy)[^\n]*$/gm)
+      ?.join("\n");
   const counted = await origin();
   /** The edge may answer and close while the rest is still being sent: then nothing but the close may be seen. */
   const send = (target, headers, body) =>
@@ -186,14 +333,20 @@ test("bodies above the bound are a 413, with and without a length, before the or
     if (small !== undefined) assert.ok(small.status >= 400 && small.status < 500, `${path}: ${small.status}`);
   }
   // Just below the bound is read.
-  const below = await http.send("POST", `${issuer}/oauth/token`, { body: `client_id=${app.clientId}&x=`.padEnd(16 * 1024, "x"), headers: { "content-type": type[1] } });
+  const below = await http.send("POST", `${issuer}/oauth/token`, {
+    body: `client_id=${app.clientId}&x=`.padEnd(16 * 1024, "x"),
+    headers: { "content-type": type[1] },
+  });
   assert.equal(below.status, 400, below.text);
 });
 
 test("a project's upstream gets large bodies: the bound is the gateway's own endpoints'", async () => {
   const { token } = await issueServiceToken(app.project, "modal");
   const body = "x".repeat(900_000);
-  const answer = await app.http.send("POST", `${issuer}/${app.project}/api/upload`, { body, headers: { authorization: `Bearer ${token}` } });
+  const answer = await app.http.send("POST", `${issuer}/${app.project}/api/upload`, {
+    body,
+    headers: { authorization: `Bearer ${token}` },
+  });
   assert.equal(answer.status, 200, answer.text.slice(0, 300));
   assert.equal(answer.json.body.length, body.length);
 });

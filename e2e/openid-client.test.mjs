@@ -54,7 +54,12 @@ test("sign in, call the project, refresh, revoke", async () => {
   assert.equal(tokens.token_type, "bearer");
   assert.ok(tokens.expires_in > 0 && tokens.expires_in <= 3600, `expires_in ${tokens.expires_in}`);
   assert.deepEqual(tokens.scope.split(" ").sort(), [...app.scopes].sort());
-  const called = await client.fetchProtectedResource(config, tokens.access_token, new URL(`${issuer}/${app.project}/api/hello`), "GET");
+  const called = await client.fetchProtectedResource(
+    config,
+    tokens.access_token,
+    new URL(`${issuer}/${app.project}/api/hello`),
+    "GET",
+  );
   assert.equal(called.status, 200);
   assert.equal((await called.json()).headers["x-gateway-project"], app.project);
 
@@ -128,7 +133,10 @@ test("a person who says no sends access_denied, with state and iss", async () =>
   assert.equal(received.code, undefined);
 });
 
-for (const [name, method] of Object.entries({ client_secret_basic: client.ClientSecretBasic, client_secret_post: client.ClientSecretPost })) {
+for (const [name, method] of Object.entries({
+  client_secret_basic: client.ClientSecretBasic,
+  client_secret_post: client.ClientSecretPost,
+})) {
   test(`a confidential client authenticates by ${name}, and not with another secret`, async () => {
     const [backend] = await OAuthApp.register({ confidential: true });
     assert.ok(backend.clientSecret.length >= 32);

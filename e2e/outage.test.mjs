@@ -29,7 +29,15 @@ const http = new HttpClient();
 const writes = (tokens, request) => [
   ["POST /oauth/token", () => app.refresh(tokens.refresh_token)],
   ["POST /oauth/revoke", () => app.revoke(tokens.refresh_token)],
-  ["POST /sign-in", () => http.post(`${issuer}/sign-in`, { email: new Person().email }, { headers: { "sec-fetch-site": "same-origin", origin: issuer } })],
+  [
+    "POST /sign-in",
+    () =>
+      http.post(
+        `${issuer}/sign-in`,
+        { email: new Person().email },
+        { headers: { "sec-fetch-site": "same-origin", origin: issuer } },
+      ),
+  ],
   ["GET /oauth/authorize", () => http.get(request.url)],
   ["GET /sign-in", () => http.get(`${issuer}/sign-in`)],
 ];
@@ -87,10 +95,14 @@ for (const how of ["stop", "kill"]) {
 
     await control("start", "origin");
     const back = performance.now();
-    const redeemed = await until("the code from before is redeemed", async () => {
-      const answer = await fromElsewhere((http) => app.redeem(code, halfway.verifier, {}, http));
-      return answer.status !== 503 && answer;
-    }, RECOVERY);
+    const redeemed = await until(
+      "the code from before is redeemed",
+      async () => {
+        const answer = await fromElsewhere((http) => app.redeem(code, halfway.verifier, {}, http));
+        return answer.status !== 503 && answer;
+      },
+      RECOVERY,
+    );
     t.diagnostic(`writes work again ${(performance.now() - back).toFixed(0)} ms after the origin's start`);
     assert.equal(redeemed.status, 200, redeemed.text);
     await everythingWorks(tokens);
@@ -110,10 +122,14 @@ for (const how of ["stop", "kill"]) {
     }
     await control("start", "postgres");
     const back = performance.now();
-    const renewed = await until("a refresh works again", async () => {
-      const answer = await fromElsewhere((http) => app.refresh(tokens.refresh_token, {}, http));
-      return answer.status !== 503 && answer;
-    }, RECOVERY);
+    const renewed = await until(
+      "a refresh works again",
+      async () => {
+        const answer = await fromElsewhere((http) => app.refresh(tokens.refresh_token, {}, http));
+        return answer.status !== 503 && answer;
+      },
+      RECOVERY,
+    );
     assert.equal(renewed.status, 200, `what was committed before is lost: ${renewed.text}`);
     t.diagnostic(`writes work again ${(performance.now() - back).toFixed(0)} ms after Postgres' start`);
     await everythingWorks(renewed.json);
@@ -139,7 +155,10 @@ test("mailbox down: asking for a code says so, and works again", async () => {
     const answer = await person.submit({ action: "/sign-in", fields: {} }, { email: person.email });
     const shown = await person.follow(answer);
     assert.equal(page.status, 200);
-    assert.ok(shown.status === 503 || shown.status === 502 || /try again|later/i.test(shown.text), `${shown.status} ${shown.text.slice(0, 500)}`);
+    assert.ok(
+      shown.status === 503 || shown.status === 502 || /try again|later/i.test(shown.text),
+      `${shown.status} ${shown.text.slice(0, 500)}`,
+    );
   } finally {
     await control("start", "mailbox");
   }
@@ -151,10 +170,14 @@ test("a refresh family survives a restart of the origin in its middle", async ()
   const second = (await app.refresh(first.refresh_token)).json;
   await control("kill", "origin");
   await control("start", "origin");
-  const third = await until("the family goes on", async () => {
-    const answer = await fromElsewhere((http) => app.refresh(second.refresh_token, {}, http));
-    return answer.status === 200 && answer.json;
-  }, RECOVERY);
+  const third = await until(
+    "the family goes on",
+    async () => {
+      const answer = await fromElsewhere((http) => app.refresh(second.refresh_token, {}, http));
+      return answer.status === 200 && answer.json;
+    },
+    RECOVERY,
+  );
   // The generation was kept: a token of two generations back still ends the family.
   assert.equal((await app.refresh(first.refresh_token)).json.error, "invalid_grant");
   assert.equal((await app.refresh(third.refresh_token)).json.error, "invalid_grant");

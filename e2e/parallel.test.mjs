@@ -37,7 +37,10 @@ function split(answers) {
 }
 
 const eventsOf = (grant) =>
-  database.command("SELECT event_type, version::int FROM auth_gateway.events WHERE aggregate_type = 'grant' AND aggregate_id = $1 ORDER BY version", [grant]);
+  database.command(
+    "SELECT event_type, version::int FROM auth_gateway.events WHERE aggregate_type = 'grant' AND aggregate_id = $1 ORDER BY version",
+    [grant],
+  );
 
 test("64 parallel redemptions of one code: exactly one success", async () => {
   const request = app.request();
@@ -50,9 +53,16 @@ test("64 parallel redemptions of one code: exactly one success", async () => {
   await until("the replayed code's token is refused", refused, { within: 6_000 });
   const events = await eventsOf(sid);
   const count = (word) => events.filter(({ event_type: type }) => type.toLowerCase().includes(word)).length;
-  assert.deepEqual(events.map(({ version }) => version), events.map((_, index) => index + 1), JSON.stringify(events));
+  assert.deepEqual(
+    events.map(({ version }) => version),
+    events.map((_, index) => index + 1),
+    JSON.stringify(events),
+  );
   assert.equal(count("revoked"), 1, JSON.stringify(events));
-  const [{ issued }] = await database.command("SELECT count(*)::int AS issued FROM auth_gateway.oauth_tokens WHERE grant_id = $1", [sid]);
+  const [{ issued }] = await database.command(
+    "SELECT count(*)::int AS issued FROM auth_gateway.oauth_tokens WHERE grant_id = $1",
+    [sid],
+  );
   assert.equal(issued, 1);
 });
 
@@ -66,15 +76,24 @@ test("64 parallel redemptions of one refresh token: exactly one success", async 
   const next = await app.refresh(good[0].json.refresh_token);
   assert.equal(next.status, 200, next.text);
   const events = await eventsOf(sid);
-  assert.deepEqual(events.map(({ version }) => version), events.map((_, index) => index + 1), JSON.stringify(events));
-  const [{ issued }] = await database.command("SELECT count(*)::int AS issued FROM auth_gateway.oauth_tokens WHERE grant_id = $1", [sid]);
+  assert.deepEqual(
+    events.map(({ version }) => version),
+    events.map((_, index) => index + 1),
+    JSON.stringify(events),
+  );
+  const [{ issued }] = await database.command(
+    "SELECT count(*)::int AS issued FROM auth_gateway.oauth_tokens WHERE grant_id = $1",
+    [sid],
+  );
   assert.equal(issued, 3, "one at sign-in, one by the winner, one by the next refresh");
 });
 
 test("64 parallel revocations of one refresh token: all answer 200, one event", async () => {
   const tokens = await new Person().signInTo(app);
   const { sid } = decodeJwt(tokens.access_token);
-  const answers = await atOnce((http) => http.post(new URL("/oauth/revoke", app.request().url).href, { client_id: app.clientId, token: tokens.refresh_token }));
+  const answers = await atOnce((http) =>
+    http.post(new URL("/oauth/revoke", app.request().url).href, { client_id: app.clientId, token: tokens.refresh_token }),
+  );
   for (const answer of answers) assert.equal(answer.status, 200, answer.text);
   const events = await eventsOf(sid);
   assert.equal(events.filter(({ event_type: type }) => type.toLowerCase().includes("revoked")).length, 1, JSON.stringify(events));
@@ -93,11 +112,15 @@ test("one new person in 4 browsers at once gets one account", async () => {
   // One after the other, so that each browser gets its own code; then all codes at once.
   const asked = [];
   for (const browser of browsers) asked.push(await browser.askForCode(await browser.follow(await browser.open("/sign-in"))));
-  const submit = async (browser, index) => browser.follow(await browser.submit(formWith(asked[index].page, "code"), { code: asked[index].code }));
+  const submit = async (browser, index) =>
+    browser.follow(await browser.submit(formWith(asked[index].page, "code"), { code: asked[index].code }));
   await Promise.all(browsers.map(submit));
   const tokens = await Promise.all(browsers.map((browser) => browser.signInTo(app)));
   assert.equal(new Set(tokens.map(({ access_token: token }) => decodeJwt(token).sub)).size, 1);
-  const [{ accounts }] = await database.command("SELECT count(*)::int AS accounts FROM auth_gateway.user_accounts WHERE email = $1", [email]);
+  const [{ accounts }] = await database.command(
+    "SELECT count(*)::int AS accounts FROM auth_gateway.user_accounts WHERE email = $1",
+    [email],
+  );
   assert.equal(accounts, 1);
 });
 

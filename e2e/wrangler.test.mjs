@@ -84,18 +84,40 @@ test("`wrangler dev` serves /ping and verifies a call", { timeout: READY_WITHIN 
   const { token, jti } = await issueServiceToken(project, "modal");
   const port = await freePort();
   const file = join(folder, "bindings.env");
-  await writeFile(file, Object.entries(bindings()).map(([name, value]) => `${name}="${value}"\n`).join(""), { mode: 0o600 });
+  await writeFile(
+    file,
+    Object.entries(bindings())
+      .map(([name, value]) => `${name}="${value}"\n`)
+      .join(""),
+    { mode: 0o600 },
+  );
   const started = performance.now();
-  const { child, ended, output } = wrangler("dev", "--local", "--ip", "127.0.0.1", "--port", String(port), "--inspector-port", "0", "--show-interactive-dev-session=false", "--env-file", file);
+  const { child, ended, output } = wrangler(
+    "dev",
+    "--local",
+    "--ip",
+    "127.0.0.1",
+    "--port",
+    String(port),
+    "--inspector-port",
+    "0",
+    "--show-interactive-dev-session=false",
+    "--env-file",
+    file,
+  );
   const base = `http://127.0.0.1:${port}`;
   const http = new HttpClient({ address: "127.0.0.1" });
   try {
     let over = false;
     ended.then(() => (over = true));
-    await until("wrangler dev serves /ping", async () => {
-      if (over) return "over";
-      return (await http.get(`${base}/ping`, { timeout: 2_000 })).status === 200;
-    }, { within: READY_WITHIN, every: 250 }).catch((error) => {
+    await until(
+      "wrangler dev serves /ping",
+      async () => {
+        if (over) return "over";
+        return (await http.get(`${base}/ping`, { timeout: 2_000 })).status === 200;
+      },
+      { within: READY_WITHIN, every: 250 },
+    ).catch((error) => {
       throw new Error(`${error.message}\n${output()}`);
     });
     assert.ok(!over, output());

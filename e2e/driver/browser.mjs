@@ -43,7 +43,8 @@ export async function openWindow(browser, options = {}) {
   const noted = { complaints: [], foreign: [], bytes: 0, statuses: [] };
   const ours = new Set([new URL(issuer).origin, new URL(gateway.app_url).origin]);
   page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type()) && !isRefusalAsExpected(message)) noted.complaints.push(`${message.type()}: ${message.text()}`);
+    if (["error", "warning"].includes(message.type()) && !isRefusalAsExpected(message))
+      noted.complaints.push(`${message.type()}: ${message.text()}`);
   });
   page.on("pageerror", (error) => noted.complaints.push(`script: ${error.message}`));
   page.on("requestfailed", (request) => noted.complaints.push(`failed: ${request.url()} ${request.failure()?.errorText}`));
@@ -59,14 +60,19 @@ export async function openWindow(browser, options = {}) {
 
 /** Chromium reports every 4xx document as a console error; a page that is meant to be a refusal is not a complaint. */
 function isRefusalAsExpected(message) {
-  return /the server responded with a status of 4\d\d/.test(message.text()) && !/\.(css|svg|ico|js)$/.test(message.location().url);
+  return (
+    /the server responded with a status of 4\d\d/.test(message.text()) && !/\.(css|svg|ico|js)$/.test(message.location().url)
+  );
 }
 
 /** Runs axe on the page as it stands; its violations, each with where and why. */
 export async function axe(page) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ target, failureSummary }) => `${target} ${failureSummary}`).join("; ")}`);
+  return violations.map(
+    ({ id, help, nodes }) =>
+      `${id}: ${help}: ${nodes.map(({ target, failureSummary }) => `${target} ${failureSummary}`).join("; ")}`,
+  );
 }
 
 /** Everything that must hold on every page of the gateway; the picture is kept for people to look at. */

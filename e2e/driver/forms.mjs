@@ -34,7 +34,9 @@ export function formsOf(html) {
 
 /** The page's form that has a field or button of this name; the page's text is told when there is none. */
 export function formWith(answer, name) {
-  const found = formsOf(answer.text).find(({ fields, buttons }) => name in fields || buttons.some((button) => button.name === name));
+  const found = formsOf(answer.text).find(
+    ({ fields, buttons }) => name in fields || buttons.some((button) => button.name === name),
+  );
   if (found === undefined) {
     throw new Error(`the page (${answer.status}) has no form with "${name}": ${textOf(answer.text).slice(0, 400)}`);
   }
@@ -43,5 +45,7 @@ export function formWith(answer, name) {
 
 /** What a person reads of a page. */
 export function textOf(html) {
-  return decodeHtml(html.replace(/<(style|script|head)\b[\s\S]*?<\/\1>/gi, "").replace(/<[^>]+>/g, " ")).replace(/\s+/g, " ").trim();
+  return decodeHtml(html.replace(/<(style|script|head)\b[\s\S]*?<\/\1>/gi, "").replace(/<[^>]+>/g, " "))
+    .replace(/\s+/g, " ")
+    .trim();
 }

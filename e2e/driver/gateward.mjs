@@ -30,7 +30,12 @@ const list = (texts) => `[${texts.map((text) => JSON.stringify(text)).join(", ")
  * Applies a workspace of its own with one project and its clients, and returns when the edge knows the project.
  * `clients` are `{ client_id, redirect_uris, scopes, confidential }`; the secrets of the confidential ones come back by `client_id`.
  */
-export async function applyProject({ project = ownName("e2e"), upstream = gateway.upstream_url, scopes = ["notes:read"], clients = [] }) {
+export async function applyProject({
+  project = ownName("e2e"),
+  upstream = gateway.upstream_url,
+  scopes = ["notes:read"],
+  clients = [],
+}) {
   const text = `[workspace]
 slug = "${project}"
 name = "Workspace of ${project}"

@@ -99,8 +99,7 @@ export class HttpClient {
     const [pair, ...attributes] = line.split(";").map((part) => part.trim());
     const at = pair.indexOf("=");
     const [name, value] = [pair.slice(0, at), pair.slice(at + 1)];
-    const attribute = (wanted) =>
-      attributes.find((one) => one.toLowerCase().startsWith(`${wanted}=`))?.slice(wanted.length + 1);
+    const attribute = (wanted) => attributes.find((one) => one.toLowerCase().startsWith(`${wanted}=`))?.slice(wanted.length + 1);
     const ended = Number(attribute("max-age") ?? 1) <= 0 || Date.parse(attribute("expires") ?? "9999-01-01") <= Date.now();
     if (ended) this.#cookies.delete(name);
     else this.#cookies.set(name, value);

@@ -21,7 +21,10 @@ export async function nextMessage(address, after, within = 20_000) {
 
 /** The one-time code in a message: its first line of digits alone, in groups or not. */
 export function codeIn(message) {
-  const line = message.text.split(/\r?\n/).map((text) => text.trim()).find((text) => /^\d[\d -]{3,14}\d$/.test(text));
+  const line = message.text
+    .split(/\r?\n/)
+    .map((text) => text.trim())
+    .find((text) => /^\d[\d -]{3,14}\d$/.test(text));
   const digits = (line ?? /\b\d[\d -]{4,10}\d\b/.exec(message.text)?.[0] ?? "").replace(/\D/g, "");
   if (digits === "") throw new Error(`the mail has no code: ${message.text}`);
   return digits;

@@ -13,10 +13,21 @@ export function pkce() {
   return { verifier, challenge: createHash("sha256").update(verifier).digest("base64url") };
 }
 
+/** After this many requests an application comes from another address, so that its tests stay below the limits of one. */
+const REQUESTS_AN_ADDRESS = 50;
+
 export class OAuthApp {
+  #client;
+  #requests = 0;
+
   constructor({ project, clientId, clientSecret, redirectUri, scopes = SCOPES }) {
     Object.assign(this, { project, clientId, clientSecret, redirectUri, scopes });
-    this.http = new HttpClient({ connections: 128 });
+  }
+
+  /** The client to send the next request with. */
+  get http() {
+    if (this.#requests++ % REQUESTS_AN_ADDRESS === 0) this.#client = new HttpClient({ connections: 128 });
+    return this.#client;
   }
 
   /** Registers a project of its own with `count` clients. */
@@ -55,7 +66,14 @@ export class OAuthApp {
   /** Redeems a code; `changes` replaces or (undefined) removes parameters. */
   redeem(code, verifier, changes = {}, http = this.http) {
     return this.#token(
-      { grant_type: "authorization_code", client_id: this.clientId, redirect_uri: this.redirectUri, code, code_verifier: verifier, ...changes },
+      {
+        grant_type: "authorization_code",
+        client_id: this.clientId,
+        redirect_uri: this.redirectUri,
+        code,
+        code_verifier: verifier,
+        ...changes,
+      },
       http,
     );
   }
@@ -70,7 +88,10 @@ export class OAuthApp {
 
   /** Calls the project's service. */
   call(accessToken, path = "/hello", { http = this.http, headers = {}, ...more } = {}) {
-    return http.get(`${issuer}/${this.project}/api${path}`, { headers: { authorization: `Bearer ${accessToken}`, ...headers }, ...more });
+    return http.get(`${issuer}/${this.project}/api${path}`, {
+      headers: { authorization: `Bearer ${accessToken}`, ...headers },
+      ...more,
+    });
   }
 
   #token(parameters, http) {

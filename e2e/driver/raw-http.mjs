@@ -18,7 +18,9 @@ export function exchange(base, { method = "GET", target, headers = [], body = ""
   if (body !== "" && !has("content-length") && !has("transfer-encoding")) {
     lines.push(`Content-Length: ${Buffer.byteLength(body)}`);
   }
-  return exchangeBytes(base, Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), Buffer.from(body)]), { address });
+  return exchangeBytes(base, Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), Buffer.from(body)]), {
+    address,
+  });
 }
 
 /** Sends bytes and reads until the peer closes or a whole response has come; `undefined` when it closed without one. */
