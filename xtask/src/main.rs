@@ -1,10 +1,11 @@
-//! What a developer of Gateward runs: `cargo xtask up`, `demo`, `test`, `bench`, `build-edge`.
+//! What a developer of Gateward runs: `cargo xtask up`, `demo`, `test`, `bench`, `gateward`, `build-edge`.
 
 mod bench;
 mod clock;
 mod demo;
 mod entropy;
 mod exec;
+mod gateward;
 mod postgres;
 mod progress;
 mod project;
@@ -38,6 +39,7 @@ enum Command {
     Demo(demo::Options),
     Test(test::Options),
     Bench(bench::Options),
+    Gateward(gateward::Options),
     /// Builds the edge's modules into edge/dist; `wrangler` calls it.
     #[command(
         after_help = "The compiler for wasm is rustup's where it can be had, else Debian's packages with a standard library built here.
@@ -70,6 +72,7 @@ fn run(command: Command) -> Result<()> {
     let project = project::Project::find()?;
     match command {
         Command::Up(options) => up::run(&project, &options),
+        Command::Gateward(options) => gateward::run(&project, &options),
         Command::Bench(options) => bench::run(&project, &options),
         Command::Demo(options) => demo::run(&project, &options),
         Command::Test(options) => test::run(&project, &options),

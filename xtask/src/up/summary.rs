@@ -18,6 +18,7 @@ Gateward is up at {edge_url}
     curl -i -H 'Authorization: Bearer {service_token}' {edge_url}/captionacc/prefect/flows
     curl -i {edge_url}/captionacc/prefect/flows     # refused: no token
 
+  Operate it:  cargo xtask gateward token list
   Logs: {data}/logs
   Stop: Ctrl-C
 
