@@ -3,7 +3,7 @@
 use core::fmt;
 use std::rc::Rc;
 
-use shared::policy::{ActivePolicy, Attempt, PolicyFault, STATEMENT_HEADER};
+use shared::policy::{ActivePolicy, Attempt, PolicyFault, STATEMENT_HEADER, age_counts_from};
 use web_sys::Headers;
 
 use crate::{
@@ -129,6 +129,7 @@ async fn fetch(configuration: &Configuration, on_behalf_of: &OnBehalfOf, time_li
         (None, Some(current)) => current
             .policy
             .confirmed_at(&statement, &configuration.policy_key)
+            .map(|made_at| age_counts_from(made_at, clock::now()))
             .map(|made_at| InForce { made_at: made_at.max(current.made_at), ..current.clone() }),
         (None, None) => return Outcome::Refused(304),
     };
@@ -164,6 +165,7 @@ fn accept(
         current.map(|current| &*current.policy),
     )?;
     let same_version = current.filter(|current| current.policy.version == policy.version);
-    let made_at = same_version.map_or(policy.made_at, |current| current.made_at.max(policy.made_at));
+    let made_at = age_counts_from(policy.made_at, clock::now());
+    let made_at = same_version.map_or(made_at, |current| current.made_at.max(made_at));
     Ok(InForce { policy: Rc::new(policy), made_at })
 }

@@ -93,6 +93,13 @@ pub enum Freshness {
     Expired,
 }
 
+/// From when the age of a policy counts: when it was made, by the origin's clock; when it arrived, where that clock is ahead of
+/// ours. Otherwise a policy "made" in an hour would be young, and never looked at again, until then.
+#[must_use]
+pub fn age_counts_from(made_at: UnixMillis, arrived_at: UnixMillis) -> UnixMillis {
+    made_at.min(arrived_at)
+}
+
 impl FreshnessBounds {
     /// Like [`Self::judge`], in an isolate that saw the origin accept a change at `changed_at`: a policy made before that is
     /// refreshed by the next request before its decision, for as long as another isolate may take to learn of the change. Those
@@ -141,6 +148,18 @@ impl FreshnessBounds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_origin_whose_clock_is_ahead_is_asked_again_all_the_same() {
+        let arrived = UnixMillis(1_000_000);
+        let from = age_counts_from(arrived.plus_millis(3_600_000), arrived);
+        assert_eq!(
+            FreshnessBounds::default().judge(from, arrived.plus_millis(5_000), None),
+            Freshness::RefreshFirst
+        );
+        // One that is behind gives no policy a second youth.
+        assert_eq!(age_counts_from(UnixMillis(5), arrived), UnixMillis(5));
+    }
 
     #[test]
     fn each_age_has_its_duty() {

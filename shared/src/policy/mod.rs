@@ -10,7 +10,7 @@ use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 pub use active::{ActivePolicy, PolicyFault};
-pub use freshness::{Attempt, Freshness, FreshnessBounds, may_refresh_for_key};
+pub use freshness::{Attempt, Freshness, FreshnessBounds, age_counts_from, may_refresh_for_key};
 pub use statement::{PolicyStatement, STATEMENT_HEADER, TOKEN_TYPE};
 
 use crate::{gcra::Quota, jwt::PolicyKey, scope::Scopes};
