@@ -1,14 +1,14 @@
 //! The edge's assertion to the origin: who forwards, for which caller, exactly which request. It may not carry the caller's
 //! credentials. The origin accepts nothing without it.
 
-use alloc::{string::String, vec::Vec};
+use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     base64url,
-    jwt::{SigningKey, TokenFault, VerificationKey, verify_own},
+    jwt::{SigningKey, TokenFault, Unverified, VerificationKey, verify_own},
     time::UnixMillis,
 };
 
@@ -110,17 +110,14 @@ impl EdgeAssertion {
         request: &ForwardedRequest<'_>,
         now: UnixMillis,
     ) -> Result<Self, AssertionFault> {
-        let mut fault = AssertionFault::UnknownEdge;
-        let candidates: Vec<_> =
-            edges.iter().map(|(id, key)| (id, verify_own::<Self>(token, TOKEN_TYPE, key))).collect();
-        for (id, outcome) in candidates {
-            match outcome {
-                Ok(assertion) if assertion.iss == *id => return assertion.check(issuer, request, now),
-                Ok(_) => {}
-                Err(token_fault) => fault = AssertionFault::Token(token_fault),
-            }
+        let unverified = Unverified::parse(token).map_err(AssertionFault::Token)?;
+        let edge = edges.iter().find(|(id, _)| Some(id.as_str()) == unverified.key_id());
+        let (id, key) = edge.ok_or(AssertionFault::UnknownEdge)?;
+        let assertion: Self = verify_own(token, TOKEN_TYPE, key).map_err(AssertionFault::Token)?;
+        if assertion.iss != *id {
+            return Err(AssertionFault::UnknownEdge);
         }
-        Err(fault)
+        assertion.check(issuer, request, now)
     }
 
     fn check(

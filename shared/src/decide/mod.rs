@@ -89,14 +89,17 @@ pub fn origin_unavailable(facts: &Facts<'_>) -> Refusal {
 
 /// The endpoint that a target names; `None` when its path is not canonical.
 pub fn endpoint_of(target: &str) -> Option<Endpoint> {
-    let raw_path = target.split('?').next().unwrap_or_default();
-    CanonicalPath::parse(raw_path).ok().map(|path| Endpoint::of(&path))
+    path_of(target).map(|path| Endpoint::of(&path))
 }
 
 /// Whether a request that the origin accepted can have revoked something.
 pub fn may_revoke(method: &str, target: &str) -> bool {
-    let raw_path = target.split('?').next().unwrap_or_default();
-    CanonicalPath::parse(raw_path).is_ok_and(|path| Endpoint::may_revoke(method, &path))
+    path_of(target).is_some_and(|path| Endpoint::may_revoke(method, &path))
+}
+
+/// The path of a target; `None` when it is not canonical.
+fn path_of(target: &str) -> Option<CanonicalPath> {
+    CanonicalPath::parse(target.split('?').next().unwrap_or_default()).ok()
 }
 
 fn metrics(facts: &Facts<'_>, token: Option<&MetricsToken>) -> Result<Verdict, Refusal> {
