@@ -7,8 +7,9 @@ use shared::{
     code::CodeKey,
     decide::{Gate, MetricsToken},
     jwt::{SigningKey, VerificationKey},
-    policy::ActivePolicy,
 };
+
+use crate::isolate::InForce;
 
 /// Where the caller's address comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,12 +138,17 @@ impl Configuration {
     }
 
     /// What requests are decided by.
-    pub(crate) fn gate<'a>(&'a self, active: &'a ActivePolicy) -> Gate<'a> {
+    pub(crate) fn gate<'a>(&'a self, in_force: &'a InForce) -> Gate<'a> {
         Gate {
-            active,
+            active: &in_force.policy,
             code_key: &self.code_key,
             service_secret: self.service_secret.as_ref(),
             metrics_token: self.metrics_token.as_ref(),
+            origin_key: &self.policy_key,
+            edge_key: Some(&self.edge_key),
+            region: None,
+            policy_made_at: in_force.made_at,
+            has_exact_limits: false,
         }
     }
 }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use js_sys::{Object, Reflect, futures::future_to_promise};
 use shared::{
     decide::{
-        Facts, MAX_ORIGIN_BODY_BYTES, PlatformAnswer, Refusal, Verdict, decide, decide_without_policy,
-        may_revoke, origin_unavailable,
+        Facts, MAX_ORIGIN_BODY_BYTES, PlatformAnswer, QuestionId, Refusal, Verdict, decide,
+        decide_without_policy, may_revoke, origin_unavailable,
     },
     policy::{Freshness, may_refresh_for_key},
     problem::ProblemType,
@@ -43,8 +43,7 @@ pub(crate) struct Platform {
 #[derive(Default)]
 struct LookedUp {
     form: Option<Vec<u8>>,
-    /// With the version of the policy whose key was asked about: another version may have another key of that name.
-    platform_answer: Option<(u64, PlatformAnswer)>,
+    signatures: Vec<(QuestionId, PlatformAnswer)>,
     refreshed: bool,
 }
 
@@ -94,14 +93,9 @@ impl Deliberation<'_> {
         for _ in 0..MAX_LOOK_UPS {
             let Some(in_force) = isolate::in_force() else { break };
             let verdict = reached.take().unwrap_or_else(|| {
-                let platform_answer =
-                    looked_up.platform_answer.filter(|(version, _)| *version == in_force.policy.version);
-                let facts = Facts {
-                    already_charged: charged,
-                    platform_answer: platform_answer.map(|(_, answer)| answer),
-                    ..self.facts(&looked_up)
-                };
-                let gate = self.configuration.gate(&in_force.policy);
+                let mut facts = self.facts(&looked_up);
+                facts.looked_up.already_charged = charged;
+                let gate = self.configuration.gate(&in_force);
                 isolate::with_memory(|memory| decide(&gate, &facts, memory, clock::now()))
             });
             charged = true;
@@ -119,12 +113,20 @@ impl Deliberation<'_> {
                 }
                 Verdict::NeedsSignature(question) => {
                     let answer = signature::check(&question).await;
-                    looked_up.platform_answer = Some((in_force.policy.version, answer));
+                    looked_up.signatures.push((question.id(), answer));
                 }
                 Verdict::Origin(to_origin) => {
                     return self.forward(&in_force, &to_origin.target, looked_up).await;
                 }
-                Verdict::Refuse(_) | Verdict::Redirect(_) | Verdict::Answer(_) | Verdict::Upstream(_) => {
+                // Nothing gives these yet.
+                Verdict::NeedsCredential(_) | Verdict::NeedsConfirmation(_) | Verdict::NeedsCharge(_) => {
+                    break;
+                }
+                Verdict::Refuse(_)
+                | Verdict::Redirect(_)
+                | Verdict::Answer(_)
+                | Verdict::Preflight(_)
+                | Verdict::Upstream(_) => {
                     return self.answer(&verdict, Some(&in_force));
                 }
             }
@@ -134,8 +136,12 @@ impl Deliberation<'_> {
 
     fn facts<'b>(&'b self, looked_up: &'b LookedUp) -> Facts<'b> {
         Facts {
-            form: looked_up.form.as_deref(),
-            refreshed: looked_up.refreshed,
+            looked_up: shared::decide::LookedUp {
+                form: looked_up.form.as_deref(),
+                signatures: &looked_up.signatures,
+                refreshed: looked_up.refreshed,
+                ..shared::decide::LookedUp::default()
+            },
             ..self.head.facts(&self.address)
         }
     }

@@ -99,7 +99,5 @@ fn first_decision(
     now: UnixMillis,
 ) -> Verdict {
     let address = head.address(&configuration.client_address);
-    isolate::with_memory(|memory| {
-        decide(&configuration.gate(&in_force.policy), &head.facts(&address), memory, now)
-    })
+    isolate::with_memory(|memory| decide(&configuration.gate(in_force), &head.facts(&address), memory, now))
 }

@@ -6,7 +6,8 @@ use shared::decide::ToUpstream;
 /// Writes the plan. No part of it can hold a line end: URL and names are canonical, values are field values, the log is JSON.
 pub(crate) fn write(upstream: &ToUpstream, log: &str) -> String {
     let mut plan = String::with_capacity(512);
-    plan.push_str(&upstream.url);
+    plan.push_str(&upstream.base);
+    plan.push_str(&upstream.target);
     plan.push('\n');
     plan.push_str(log);
     for name in &upstream.delete {
@@ -24,14 +25,22 @@ pub(crate) fn write(upstream: &ToUpstream, log: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shared::decide::AnswerEdits;
+
     use super::*;
 
     #[test]
     fn deletes_come_before_sets() {
         let upstream = ToUpstream {
-            url: "http://notes.internal/a?b".into(),
+            base: "http://notes.internal".into(),
+            target: "/a?b".into(),
             delete: vec!["authorization".into(), "x_gateway_subject".into()],
             set: vec![("x-gateway-subject", "u1".into()), ("x-gateway-scopes", String::new())],
+            answer: AnswerEdits::default(),
+            timeout_millis: None,
+            max_body_bytes: None,
+            report: false,
+            is_upgrade: false,
         };
         assert_eq!(
             write(&upstream, "{}"),

@@ -75,9 +75,18 @@ pub(crate) fn answer_at_once(
             let answer = render_document(*document, issuer, head.request_id, in_force);
             rendered(&answer, head.method)?
         }
-        Verdict::Origin(_) | Verdict::NeedsForm(_) | Verdict::NeedsKey | Verdict::NeedsSignature(_) => {
-            return Ok(None);
+        Verdict::Preflight(answer) => {
+            let mut headers = own_headers(issuer, head.request_id);
+            headers.extend(answer.iter().cloned());
+            rendered(&Rendered { status: 204, headers, body: String::new() }, head.method)?
         }
+        Verdict::Origin(_)
+        | Verdict::NeedsForm(_)
+        | Verdict::NeedsKey
+        | Verdict::NeedsSignature(_)
+        | Verdict::NeedsCredential(_)
+        | Verdict::NeedsConfirmation(_)
+        | Verdict::NeedsCharge(_) => return Ok(None),
     };
     Ok(Some(responder.record(verdict.outcome(), response).into()))
 }

@@ -161,7 +161,7 @@ function policyOf(keys, upstreamUrl) {
         workspace_id: "w1",
         services: {
           api: {
-            upstreams: [upstreamUrl],
+            upstreams: [{ url: upstreamUrl }],
             scopes: "notes:read",
             credentials: ["access_token", "service_token"],
             public: [{ method: "GET", path: "/health" }],

@@ -18,7 +18,7 @@ use sha2::Sha256;
 use crate::{
     base64url,
     code::AuthorizationCode,
-    decide::{Facts, Memory, Verdict, decide, sample},
+    decide::{Facts, LookedUp, Memory, Verdict, decide, sample},
     pkce::CodeVerifier,
 };
 
@@ -152,8 +152,11 @@ fn judge(sample: &sample::Sample, case: &Case) -> Result<Verdict, String> {
         fetch_site: case.fetch_site.as_deref(),
         header_names: &header_names,
         request_id: "r1",
-        form: form.as_deref().map(str::as_bytes),
-        refreshed: case.refreshed,
+        looked_up: LookedUp {
+            form: form.as_deref().map(str::as_bytes),
+            refreshed: case.refreshed,
+            ..LookedUp::default()
+        },
         ..Facts::default()
     };
     Ok(decide(&sample.gate(), &facts, &mut Memory::default(), sample::NOW))

@@ -7,6 +7,7 @@ use shared::{
     jwt::{Algorithm, KeyPhase, PolicyKey, TokenType, VerificationKey},
     policy::{
         Client, Credential, FreshnessBounds, Limits, Policy, Project, PublicRoute, Revocations, Service,
+        Upstream,
     },
     scope::Scopes,
 };
@@ -30,6 +31,7 @@ pub(super) async fn read(scope: &mut Scope, issuer: &str, limits: Limits) -> Res
         limits,
         revocations: revocations(scope).await?,
         freshness: FreshnessBounds::default(),
+        edge_keys: Vec::new(),
     })
 }
 
@@ -93,6 +95,7 @@ async fn clients(scope: &mut Scope) -> Result<BTreeMap<String, Client>, PolicyEr
             redirect_uris: row.redirect_uris,
             scopes,
             confidential: row.confidential,
+            origins: Vec::new(),
         };
         clients.insert(row.client_id, client);
     }
@@ -121,9 +124,7 @@ async fn projects(scope: &mut Scope) -> Result<BTreeMap<String, Project>, Policy
         .await?;
     let mut projects: BTreeMap<String, Project> = rows
         .into_iter()
-        .map(|row| {
-            (row.slug, Project { workspace_id: row.workspace_id.to_string(), services: BTreeMap::new() })
-        })
+        .map(|row| (row.slug, Project { workspace_id: row.workspace_id.to_string(), ..Project::default() }))
         .collect();
     let rows: Vec<ServiceRow> = sqlx::query_as(
         "SELECT p.slug AS project, s.slug, s.upstreams, s.scopes, s.public, s.credentials
@@ -146,16 +147,13 @@ async fn projects(scope: &mut Scope) -> Result<BTreeMap<String, Project>, Policy
 fn read_service(row: &ServiceRow) -> Option<Service> {
     let public: Vec<PublicRoute> = serde_json::from_value(row.public.0.clone()).ok()?;
     // Kinds that the edges do not know yet are refused by not being listed.
-    let credentials = row.credentials.iter().filter_map(|kind| match kind.as_str() {
-        "access_token" => Some(Credential::AccessToken),
-        "service_token" => Some(Credential::ServiceToken),
-        _ => None,
-    });
+    let credentials = row.credentials.iter().filter_map(|kind| Credential::of_name(kind));
     Some(Service {
-        upstreams: row.upstreams.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
+        upstreams: row.upstreams.iter().map(|url| Upstream::new(url.trim_end_matches('/'))).collect(),
         scopes: read_scopes(&row.scopes)?,
         credentials: credentials.collect(),
         public,
+        ..Service::default()
     })
 }
 

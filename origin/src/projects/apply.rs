@@ -220,6 +220,10 @@ impl CredentialKind {
         match credential {
             Credential::AccessToken => Self::AccessToken,
             Credential::ServiceToken => Self::ServiceToken,
+            Credential::ExternalToken => Self::ExternalToken,
+            Credential::ApiKey => Self::ApiKey,
+            Credential::OpaqueToken => Self::OpaqueToken,
+            Credential::ClientCertificate => Self::ClientCertificate,
         }
     }
 }

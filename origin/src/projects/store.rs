@@ -72,7 +72,7 @@ pub(super) async fn find_project(
             upstreams,
             scopes: scopes.into_iter().collect(),
             public: public.0,
-            credentials: credentials.iter().filter_map(|name| credential_of(name)).collect(),
+            credentials: credentials.iter().filter_map(|name| Credential::of_name(name)).collect(),
         });
     Ok(Some((
         id,
@@ -107,7 +107,7 @@ pub(super) async fn write_project(
         .execute(scope.connection())
         .await?;
     for service in &project.services {
-        let credentials: Vec<&str> = service.credentials.iter().map(|kind| credential_name(*kind)).collect();
+        let credentials: Vec<&str> = service.credentials.iter().map(|kind| kind.name()).collect();
         let service_id = scope.new_id();
         sqlx::query(
             "INSERT INTO services
@@ -194,17 +194,4 @@ pub(super) async fn write_client(
 
 fn scope_column(scopes: &Scopes) -> Vec<&str> {
     scopes.iter().collect()
-}
-
-fn credential_name(credential: Credential) -> &'static str {
-    match credential {
-        Credential::AccessToken => "access_token",
-        Credential::ServiceToken => "service_token",
-    }
-}
-
-fn credential_of(name: &str) -> Option<Credential> {
-    [Credential::AccessToken, Credential::ServiceToken]
-        .into_iter()
-        .find(|kind| credential_name(*kind) == name)
 }

@@ -2,9 +2,7 @@
 
 use alloc::{string::ToString as _, sync::Arc};
 
-use super::{
-    Facts, Gate, Memory, PlatformAnswer, Refusal, SignatureQuestion, Verdict, memory::VerifiedToken,
-};
+use super::{Facts, Gate, Memory, Refusal, SignatureQuestion, Verdict, memory::VerifiedToken};
 use crate::{
     jwt::{Claims, SignatureCheck, TokenFault, TokenType, Unverified, VerificationKey},
     problem::ProblemType,
@@ -88,7 +86,7 @@ fn verify_signature(
     let (verification, signs): (&VerificationKey, &[TokenType]) = match token.key_id() {
         Some(kid) => match gate.active.key(kid, now) {
             Some((key, verification)) => (verification, &key.signs),
-            None if facts.refreshed => return Err(refuse(TokenFault::UnknownKey)),
+            None if facts.looked_up.refreshed => return Err(refuse(TokenFault::UnknownKey)),
             None => return Err(Verdict::NeedsKey),
         },
         None => match gate.service_secret {
@@ -105,19 +103,20 @@ fn verify_signature(
     let token_type = token_type
         .filter(|token_type| signs.contains(token_type))
         .ok_or_else(|| refuse(TokenFault::WrongType))?;
-    let valid = match (token.check_signature(verification).map_err(refuse)?, facts.platform_answer) {
-        (SignatureCheck::Valid, _) | (SignatureCheck::AskPlatform, Some(PlatformAnswer::Valid)) => true,
-        (SignatureCheck::Invalid, _) | (SignatureCheck::AskPlatform, Some(PlatformAnswer::Invalid)) => false,
-        (SignatureCheck::AskPlatform, None) => {
+    let valid = match token.check_signature(verification).map_err(refuse)? {
+        SignatureCheck::Valid => true,
+        SignatureCheck::Invalid => false,
+        SignatureCheck::AskPlatform => {
             let VerificationKey::Platform(algorithm, key) = verification else {
                 return Err(refuse(TokenFault::BadSignature));
             };
-            return Err(Verdict::NeedsSignature(SignatureQuestion {
+            let question = SignatureQuestion {
                 algorithm: *algorithm,
                 key: key.clone(),
                 message: token.signing_input().to_string(),
                 signature: token.signature().to_vec(),
-            }));
+            };
+            facts.looked_up.platform_says(&question).ok_or(Verdict::NeedsSignature(question))?
         }
     };
     if !valid {

@@ -4,6 +4,9 @@ use core::net::IpAddr;
 
 use sha2::{Digest as _, Sha256};
 
+use super::SignatureQuestion;
+use crate::gcra::Outcome;
+
 /// What was read of a request, and the answers to what earlier verdicts asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
@@ -13,8 +16,12 @@ pub struct Facts<'a> {
     pub target: &'a str,
     /// The peer's address, from a source that the deployment trusts.
     pub address: &'a str,
+    /// The client certificate that whoever ended TLS verified, where the deployment trusts one to.
+    pub certificate: Option<Certificate<'a>>,
     /// `Accept`.
     pub accept: Option<&'a str>,
+    /// `X-API-Key`.
+    pub api_key: Option<&'a str>,
     /// `Authorization`; several values joined with ", ", as the Fetch standard does.
     pub authorization: Option<&'a str>,
     /// `Content-Length`.
@@ -23,24 +30,93 @@ pub struct Facts<'a> {
     pub content_type: Option<&'a str>,
     /// `Cookie`.
     pub cookie: Option<&'a str>,
+    /// `Access-Control-Request-Headers`.
+    pub cors_headers: Option<&'a str>,
+    /// `Access-Control-Request-Method`.
+    pub cors_method: Option<&'a str>,
+    /// `DPoP` (RFC 9449 §4.1).
+    pub dpop: Option<&'a str>,
     /// `Sec-Fetch-Site`.
     pub fetch_site: Option<&'a str>,
+    /// `Origin`.
+    pub origin: Option<&'a str>,
+    /// `traceparent` (W3C Trace Context §3.2).
+    pub traceparent: Option<&'a str>,
     /// `Transfer-Encoding`.
     pub transfer_encoding: Option<&'a str>,
+    /// `Upgrade`.
+    pub upgrade: Option<&'a str>,
     /// The names of all headers, separated by line feeds.
     pub header_names: &'a str,
     /// The length of all header names and values together, in bytes.
     pub header_bytes: usize,
     /// The id this request is logged under.
     pub request_id: &'a str,
-    /// The body, once a verdict asked for it.
+    /// The answers to what earlier verdicts asked for.
+    pub looked_up: LookedUp<'a>,
+}
+
+/// What was looked up for a request so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LookedUp<'a> {
+    /// The body.
     pub form: Option<&'a [u8]>,
-    /// The platform's word on a signature, once a verdict asked for it.
-    pub platform_answer: Option<PlatformAnswer>,
+    /// The platform's word on signatures.
+    pub signatures: &'a [(QuestionId, PlatformAnswer)],
+    /// The origin's word on an API key or opaque token.
+    pub credential: Option<Answer<'a>>,
+    /// The origin's word on what the filter of revocations hit.
+    pub confirmation: Option<Answer<'a>>,
+    /// The exact limiter's counts.
+    pub charges: &'a [ChargeAnswer],
     /// Whether the policy was refreshed for this request already.
     pub refreshed: bool,
     /// Whether this request was counted already, before a look-up.
     pub already_charged: bool,
+    /// Base URLs of upstreams that this request was sent to in vain.
+    pub failed_upstreams: &'a [&'a str],
+    /// Whether the last of them took too long.
+    pub upstream_timed_out: bool,
+}
+
+impl LookedUp<'_> {
+    /// What the platform said to a question, if it was asked.
+    pub(super) fn platform_says(&self, question: &SignatureQuestion) -> Option<bool> {
+        let id = question.id();
+        let (_, answer) = self.signatures.iter().find(|(asked, _)| *asked == id)?;
+        Some(*answer == PlatformAnswer::Valid)
+    }
+}
+
+/// What the origin answered to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// A statement, not verified yet.
+    Statement(&'a str),
+    /// Nothing: it did not answer, or not in time.
+    Unavailable,
+}
+
+/// A client certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate<'a> {
+    /// Its DER encoding (RFC 9440 §2.2).
+    Der(&'a [u8]),
+    /// The SHA-256 of its DER encoding.
+    Thumbprint([u8; 32]),
+}
+
+/// Which question an answer of the platform belongs to ([`super::SignatureQuestion::id`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuestionId(pub(super) [u8; 32]);
+
+/// The exact limiter's answer to one [`super::Charge`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChargeAnswer {
+    /// The charge's key.
+    pub key: [u8; 16],
+    /// The count; `None` when it could not be asked.
+    pub outcome: Option<Outcome>,
 }
 
 impl Facts<'_> {

@@ -14,16 +14,24 @@ pub mod sample;
 mod verdict;
 
 pub use endpoint::{Endpoint, is_gateway_path};
-pub use facts::{Facts, PlatformAnswer};
+pub use facts::{Answer, Certificate, ChargeAnswer, Facts, LookedUp, PlatformAnswer, QuestionId};
 pub use memory::Memory;
 pub use metrics_token::MetricsToken;
 pub use oauth::{REVOCATION_PARAMETERS, TOKEN_PARAMETERS};
 pub use refusal::{QuotaReport, Refusal, RefusalForm, Rendered};
-pub use verdict::{Document, SignatureQuestion, ToOrigin, ToUpstream, Verdict};
+pub use verdict::{
+    AnswerEdits, Charge, ConfirmationQuestion, CredentialQuestion, Document, SignatureQuestion, ToOrigin,
+    ToUpstream, Verdict,
+};
 
 use crate::{
-    code::CodeKey, gcra::Quota, jwt::VerificationKey, path::CanonicalPath, policy::ActivePolicy,
-    problem::ProblemType, time::UnixMillis,
+    code::CodeKey,
+    gcra::Quota,
+    jwt::{SigningKey, VerificationKey},
+    path::CanonicalPath,
+    policy::ActivePolicy,
+    problem::ProblemType,
+    time::UnixMillis,
 };
 
 /// The longest path and query that is looked at, in bytes.
@@ -48,6 +56,16 @@ pub struct Gate<'a> {
     pub service_secret: Option<&'a VerificationKey>,
     /// What a scrape must present, if anything.
     pub metrics_token: Option<&'a MetricsToken>,
+    /// The key that the origin signs its statements with: policies, credentials, confirmations.
+    pub origin_key: &'a VerificationKey,
+    /// The key that signs what upstreams are told of a request; without one, services that want an assertion get no request.
+    pub edge_key: Option<&'a SigningKey>,
+    /// Where this door stands; upstreams of its region are preferred.
+    pub region: Option<&'a str>,
+    /// When the origin last confirmed the policy, by our clock at the latest.
+    pub policy_made_at: UnixMillis,
+    /// Whether there is an exact limiter to ask; without one, isolates count for themselves.
+    pub has_exact_limits: bool,
 }
 
 /// Decides one request.
@@ -182,7 +200,7 @@ fn charge(
     name: &'static str,
     now: UnixMillis,
 ) -> Result<(), Refusal> {
-    if facts.already_charged {
+    if facts.looked_up.already_charged {
         return Ok(());
     }
     let outcome = memory.charge(kind, key, quota, now);

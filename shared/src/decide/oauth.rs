@@ -3,7 +3,9 @@
 
 use alloc::string::String;
 
-use super::{Facts, Gate, MAX_FORM_BYTES, Memory, Refusal, ToOrigin, Verdict, charge, facts::key_of};
+use super::{
+    Facts, Gate, LookedUp, MAX_FORM_BYTES, Memory, Refusal, ToOrigin, Verdict, charge, facts::key_of,
+};
 use crate::{
     authorization_request::{AuthorizationFault, AuthorizationRequest},
     client::{ClientClaim, ClientClaimFault},
@@ -38,7 +40,7 @@ pub const REVOCATION_PARAMETERS: [&str; 4] = ["token", "token_type_hint", "clien
 pub(super) fn authorize(gate: &Gate<'_>, facts: &Facts<'_>, query: &str) -> Result<Verdict, Refusal> {
     let parameters = match facts.method {
         "GET" | "HEAD" => Parameters::parse(query.as_bytes()),
-        "POST" => match facts.form {
+        "POST" => match facts.looked_up.form {
             None => return Ok(Verdict::NeedsForm(MAX_FORM_BYTES)),
             Some(form) => {
                 check_size(form)?;
@@ -117,7 +119,7 @@ fn read_form(facts: &Facts<'_>) -> Result<Option<Parameters>, Refusal> {
             "Content-Type must be application/x-www-form-urlencoded.",
         ));
     }
-    let Some(form) = facts.form else { return Ok(None) };
+    let Some(form) = facts.looked_up.form else { return Ok(None) };
     check_size(form)?;
     Parameters::parse(form)
         .map(Some)
@@ -167,7 +169,8 @@ fn read_client<'a>(
         return Err(Refusal::invalid_client(claim.by_header, "This is a public client: it has no secret."));
     }
     // Known only from the form, so that no earlier look-up counted it.
-    let facts = Facts { already_charged: false, ..*facts };
+    let looked_up = LookedUp { already_charged: false, ..facts.looked_up };
+    let facts = Facts { looked_up, ..*facts };
     charge(&facts, memory, b'C', key_of(&claim.client_id), gate.active.policy.limits.client, "client", now)?;
     Ok((claim.client_id, client))
 }

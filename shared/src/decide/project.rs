@@ -7,7 +7,7 @@ use alloc::{
 };
 
 use super::{
-    Facts, Gate, Memory, Refusal, ToUpstream, Verdict,
+    AnswerEdits, Facts, Gate, Memory, Refusal, ToUpstream, Verdict,
     credential::{self, Bearer},
 };
 use crate::{
@@ -64,14 +64,14 @@ pub(super) fn decide(
     }
 
     let turn = memory.next_turn(service.upstreams.len());
-    let upstream = service
-        .upstreams
-        .get(turn)
-        .ok_or_else(|| Refusal::problem(ProblemType::UpstreamUnavailable, "The service has no upstream."))?;
-    let mut url = format!("{upstream}{}", path.forwarded_after(2));
+    let upstream =
+        service.upstreams.get(turn).map(|upstream| upstream.url.clone()).ok_or_else(|| {
+            Refusal::problem(ProblemType::UpstreamUnavailable, "The service has no upstream.")
+        })?;
+    let mut target = path.forwarded_after(2);
     if !query.is_empty() {
-        url.push('?');
-        url.push_str(query);
+        target.push('?');
+        target.push_str(query);
     }
     let mut delete: Vec<String> =
         header::reserved(facts.header_names.split('\n')).into_iter().map(Into::into).collect();
@@ -80,7 +80,17 @@ pub(super) fn decide(
         Some(None) => delete.push("cookie".into()),
         _ => {}
     }
-    Ok(Verdict::Upstream(ToUpstream { url, delete, set: identity }))
+    Ok(Verdict::Upstream(ToUpstream {
+        base: upstream,
+        target,
+        delete,
+        set: identity,
+        answer: AnswerEdits::default(),
+        timeout_millis: None,
+        max_body_bytes: None,
+        report: false,
+        is_upgrade: false,
+    }))
 }
 
 struct Route<'a> {
@@ -97,6 +107,7 @@ impl Route<'_> {
         let kind = match bearer.token_type {
             TokenType::Access => Credential::AccessToken,
             TokenType::Service => Credential::ServiceToken,
+            TokenType::UpstreamAssertion => return Err(Refusal::token(TokenFault::WrongType)),
         };
         if !self.service.credentials.contains(&kind) {
             return Err(Refusal::problem(
@@ -105,7 +116,9 @@ impl Route<'_> {
             ));
         }
         match bearer.token_type {
-            TokenType::Access => self.admit_access_token(issuer, claims, gate)?,
+            TokenType::Access | TokenType::UpstreamAssertion => {
+                self.admit_access_token(issuer, claims, gate)?;
+            }
             TokenType::Service => {
                 let (Some(project), Some(_)) = (&claims.project, &claims.service) else {
                     return Err(Refusal::token(TokenFault::MissingClaim));

@@ -1,6 +1,6 @@
 //! A small gateway made of fixed keys, for the corpus and for tests. It may not be reachable from a door.
 
-use alloc::{collections::BTreeMap, string::String};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use super::Gate;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     jwt::{Algorithm, Jwk, KeyPhase, PolicyKey, SigningKey, TokenType, VerificationKey},
     policy::{
         ActivePolicy, Client, Credential, FreshnessBounds, Limits, Policy, PolicyFault, PolicyStatement,
-        Project, PublicRoute, Revocations, Service,
+        Project, PublicRoute, Revocations, Service, Upstream,
     },
     scope::Scopes,
     time::UnixMillis,
@@ -30,6 +30,16 @@ pub fn signing_key() -> SigningKey {
 /// Another key: in the policy as `k0`, retired at [`NOW`].
 pub fn retired_key() -> SigningKey {
     SigningKey::from_seed("k0", &[2; 32])
+}
+
+/// The key of the sample's origin: it signs what the origin states.
+pub fn origin_key() -> SigningKey {
+    SigningKey::from_seed("policy", &[3; 32])
+}
+
+/// The key of the sample's edge.
+pub fn edge_key() -> SigningKey {
+    SigningKey::from_seed("edge-1", &[4; 32])
 }
 
 /// The key of the sample's codes.
@@ -66,16 +76,18 @@ pub fn policy() -> Policy {
         redirect_uris: uris.iter().map(|uri| String::from(*uri)).collect(),
         scopes: scopes.iter().copied().collect(),
         confidential,
+        origins: Vec::new(),
     };
     let service =
         |upstream: &str, scopes: &[&str], credentials: &[Credential], public: &[(&str, &str)]| Service {
-            upstreams: alloc::vec![upstream.into()],
+            upstreams: alloc::vec![Upstream::new(upstream)],
             scopes: scopes.iter().copied().collect::<Scopes>(),
             credentials: credentials.to_vec(),
             public: public
                 .iter()
                 .map(|(method, path)| PublicRoute { method: (*method).into(), path: (*path).into() })
                 .collect(),
+            ..Service::default()
         };
     let notes = Project {
         workspace_id: "w1".into(),
@@ -88,6 +100,7 @@ pub fn policy() -> Policy {
                 &[("GET", "/health"), ("GET", "/assets/*")],
             ),
         )]),
+        ..Project::default()
     };
     let captionacc = Project {
         workspace_id: "w2".into(),
@@ -95,6 +108,7 @@ pub fn policy() -> Policy {
             "prefect".into(),
             service("http://prefect.internal:4200", &[], &[Credential::ServiceToken], &[]),
         )]),
+        ..Project::default()
     };
     let generous = Quota { requests: 1_000_000, window_seconds: 60 };
     Policy {
@@ -124,6 +138,7 @@ pub fn policy() -> Policy {
             clients: BTreeMap::from([("cli".into(), NOW.seconds().saturating_sub(60))]),
         },
         freshness: FreshnessBounds::default(),
+        edge_keys: Vec::new(),
     }
 }
 
@@ -133,6 +148,8 @@ pub struct Sample {
     active: ActivePolicy,
     code_key: CodeKey,
     service_secret: Option<VerificationKey>,
+    origin_key: VerificationKey,
+    edge_key: SigningKey,
 }
 
 impl Sample {
@@ -140,7 +157,13 @@ impl Sample {
     pub fn new(policy: Policy) -> Result<Self, PolicyFault> {
         let statement = PolicyStatement::new(ISSUER, 1, NOW, b"");
         let active = ActivePolicy::from_parts(policy, statement)?;
-        Ok(Self { active, code_key: code_key(), service_secret: VerificationKey::hs256(SERVICE_SECRET) })
+        Ok(Self {
+            active,
+            code_key: code_key(),
+            service_secret: VerificationKey::hs256(SERVICE_SECRET),
+            origin_key: origin_key().verification_key(),
+            edge_key: edge_key(),
+        })
     }
 
     /// The gate.
@@ -150,6 +173,11 @@ impl Sample {
             code_key: &self.code_key,
             service_secret: self.service_secret.as_ref(),
             metrics_token: None,
+            origin_key: &self.origin_key,
+            edge_key: Some(&self.edge_key),
+            region: None,
+            policy_made_at: NOW,
+            has_exact_limits: true,
         }
     }
 }

@@ -10,13 +10,14 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    Document, Facts, Gate, MAX_FORM_BYTES, Memory, MetricsToken, PlatformAnswer, Refusal, RefusalForm,
-    Verdict, decide, decide_without_policy, may_revoke, origin_unavailable, sample,
+    Document, Facts, Gate, LookedUp, MAX_FORM_BYTES, Memory, MetricsToken, PlatformAnswer, QuestionId,
+    Refusal, RefusalForm, SignatureQuestion, Verdict, decide, decide_without_policy, may_revoke,
+    origin_unavailable, sample,
 };
 use crate::{
     gcra::Quota,
     jwt::{KeyPhase, TokenFault},
-    policy::Policy,
+    policy::{Policy, Upstream},
     problem::ProblemType,
     time::UnixMillis,
 };
@@ -92,15 +93,19 @@ fn the_platform_has_the_word_on_its_algorithms() {
     let header = crate::base64url::encode(br#"{"alg":"ES256","kid":"p256","typ":"at+jwt"}"#);
     let payload = bearer(300).split('.').nth(1).unwrap().to_string();
     let authorization = format!("Bearer {header}.{payload}.{}", crate::base64url::encode(&[7; 64]));
-    let ask = |answer| {
-        let facts = Facts { platform_answer: answer, ..call(&authorization) };
+    let ask = |signatures: &[(QuestionId, PlatformAnswer)]| {
+        let facts =
+            Facts { looked_up: LookedUp { signatures, ..LookedUp::default() }, ..call(&authorization) };
         decide(&gateway.gate(), &facts, &mut Memory::default(), sample::NOW)
     };
-    let Verdict::NeedsSignature(question) = ask(None) else { panic!("a question") };
+    let Verdict::NeedsSignature(question) = ask(&[]) else { panic!("a question") };
     assert_eq!(question.message, format!("{header}.{payload}"));
     assert_eq!(question.signature, [7; 64]);
-    assert_eq!(ask(Some(PlatformAnswer::Valid)).summary(), "upstream http://notes.internal/x");
-    assert_eq!(ask(Some(PlatformAnswer::Invalid)), Verdict::Refuse(Refusal::token(TokenFault::BadSignature)));
+    assert_eq!(ask(&[(question.id(), PlatformAnswer::Valid)]).summary(), "upstream http://notes.internal/x");
+    let refused = Verdict::Refuse(Refusal::token(TokenFault::BadSignature));
+    assert_eq!(ask(&[(question.id(), PlatformAnswer::Invalid)]), refused);
+    let other = SignatureQuestion { message: "another".into(), ..question };
+    assert_eq!(ask(&[(other.id(), PlatformAnswer::Valid)]).summary(), "needs signature ES256");
 }
 
 #[test]
@@ -108,7 +113,13 @@ fn limits_are_per_address_and_say_when_to_come_back() {
     let gateway = gateway(|policy| policy.limits.address = Quota { requests: 2, window_seconds: 60 });
     let mut memory = Memory::default();
     let mut ping = |address: &str, already_charged| {
-        let facts = Facts { method: "GET", target: "/ping", address, already_charged, ..Facts::default() };
+        let facts = Facts {
+            method: "GET",
+            target: "/ping",
+            address,
+            looked_up: LookedUp { already_charged, ..LookedUp::default() },
+            ..Facts::default()
+        };
         decide(&gateway.gate(), &facts, &mut memory, sample::NOW)
     };
     assert_eq!(ping("192.0.2.1", false).summary(), "answer Ping");
@@ -155,7 +166,8 @@ fn credential_endpoints_have_a_limit_of_their_own() {
 fn upstreams_take_turns() {
     let gateway = gateway(|policy| {
         for service in policy.projects.get_mut("notes").unwrap().services.values_mut() {
-            service.upstreams = alloc::vec!["http://a.internal".into(), "http://b.internal".into()];
+            service.upstreams =
+                alloc::vec![Upstream::new("http://a.internal"), Upstream::new("http://b.internal")];
         }
     });
     let authorization = bearer(300);
@@ -209,15 +221,15 @@ proptest! {
             target: &target,
             address: "192.0.2.1",
             authorization: authorization.as_deref(),
-            form: form.as_deref(),
+            looked_up: LookedUp { form: form.as_deref(), ..LookedUp::default() },
             content_type: content_type.as_deref(),
             cookie: cookie.as_deref(),
             ..Facts::default()
         };
         let verdict = decide(&gateway.gate(), &facts, &mut Memory::default(), sample::NOW);
         if let Verdict::Upstream(upstream) = &verdict {
-            let public = upstream.url.starts_with("http://notes.internal/health") || upstream.url.starts_with("http://notes.internal/assets/");
-            prop_assert!(public && method == "GET", "{}", upstream.url);
+            let public = upstream.target.starts_with("/health") || upstream.target.starts_with("/assets/");
+            prop_assert!(public && method == "GET", "{}", upstream.target);
         }
         if let Verdict::Refuse(refusal) = &verdict {
             let rendered = refusal.render(sample::ISSUER, "r1");
@@ -310,8 +322,7 @@ fn a_client_is_counted_once_its_form_was_read() {
             method: "POST",
             target: "/oauth/revoke",
             content_type: Some("application/x-www-form-urlencoded"),
-            form,
-            already_charged,
+            looked_up: LookedUp { form, already_charged, ..LookedUp::default() },
             ..Facts::default()
         };
         decide(&gateway.gate(), &facts, &mut memory, sample::NOW).summary()
@@ -348,7 +359,7 @@ fn every_oauth_form_is_bounded() {
                 method: "POST",
                 target,
                 content_type: Some("application/x-www-form-urlencoded"),
-                form: Some(&form),
+                looked_up: LookedUp { form: Some(&form), ..LookedUp::default() },
                 ..Facts::default()
             };
             decide(&gateway.gate(), &facts, &mut Memory::default(), sample::NOW).summary()

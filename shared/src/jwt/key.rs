@@ -80,6 +80,8 @@ pub enum TokenType {
     Access,
     /// Service tokens `{jti, project, service, iat, exp}`, `typ: service+jwt`.
     Service,
+    /// What an edge tells an upstream about a request, `typ: gateway-assertion+jwt`: never a credential.
+    UpstreamAssertion,
 }
 
 impl TokenType {
@@ -88,10 +90,11 @@ impl TokenType {
         match self {
             Self::Access => "at+jwt",
             Self::Service => "service+jwt",
+            Self::UpstreamAssertion => "gateway-assertion+jwt",
         }
     }
 
-    /// The type that a folded `typ` names.
+    /// The kind of credential that a folded `typ` names.
     pub fn from_typ(typ: &str) -> Option<Self> {
         [Self::Access, Self::Service].into_iter().find(|kind| kind.typ() == typ)
     }

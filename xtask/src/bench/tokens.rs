@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use shared::gcra::Quota;
 use shared::jwt::{Algorithm, KeyPhase, PolicyKey, SigningKey, TokenType};
-use shared::policy::{Client, Credential, FreshnessBounds, Limits, Policy, Project, Revocations, Service};
+use shared::policy::{
+    Client, Credential, FreshnessBounds, Limits, Policy, Project, Revocations, Service, Upstream,
+};
 
 use crate::clock;
 
@@ -55,10 +57,10 @@ impl Mint {
     pub(crate) fn policy(&self, upstream: &str) -> Policy {
         let unreached = Quota { requests: 1_000_000_000, window_seconds: 1 };
         let service = Service {
-            upstreams: vec![upstream.into()],
+            upstreams: vec![Upstream::new(upstream)],
             scopes: ["notes:read"].into_iter().collect(),
             credentials: vec![Credential::AccessToken],
-            public: Vec::new(),
+            ..Service::default()
         };
         let client = Client {
             workspace_id: WORKSPACE.into(),
@@ -66,6 +68,7 @@ impl Mint {
             redirect_uris: vec!["https://bench.test/cb".into()],
             scopes: ["notes:read"].into_iter().collect(),
             confidential: false,
+            origins: Vec::new(),
         };
         Policy {
             issuer: ISSUER.into(),
@@ -83,11 +86,13 @@ impl Mint {
                 Project {
                     workspace_id: WORKSPACE.into(),
                     services: BTreeMap::from([("api".into(), service)]),
+                    ..Project::default()
                 },
             )]),
             limits: Limits { address: unreached, credential: unreached, client: unreached },
             revocations: Revocations::default(),
             freshness: FreshnessBounds::default(),
+            edge_keys: Vec::new(),
         }
     }
 }

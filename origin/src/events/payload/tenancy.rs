@@ -21,8 +21,14 @@ words! {
         AccessToken,
         /// A service token.
         ServiceToken,
+        /// A JWT of an issuer that the project trusts.
+        ExternalToken,
         /// An API key.
         ApiKey,
+        /// Another token that is known by its hash.
+        OpaqueToken,
+        /// A client certificate.
+        ClientCertificate,
     }
 }
 
