@@ -23,12 +23,13 @@ const RESERVED_NAMES: [&str; 12] = [
 ];
 
 /// What of a request's headers the origin gets; whatever else it must know is in the edge's assertion.
-pub const TO_ORIGIN: [&str; 12] = [
+pub const TO_ORIGIN: [&str; 13] = [
     "accept",
     "accept-language",
     "authorization",
     "content-type",
     "cookie",
+    "if-match",
     "origin",
     "referer",
     "sec-fetch-dest",

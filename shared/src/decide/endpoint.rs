@@ -21,6 +21,8 @@ pub enum Endpoint {
     Revoke,
     /// A page or asset of the origin.
     Page,
+    /// An endpoint of the operators' interface, `/v1/…`: the origin's, which judges its credentials by itself.
+    Api,
     /// `/{project}/{service}/*`.
     Project,
     /// A path of the gateway's own that leads nowhere.
@@ -70,6 +72,7 @@ impl Endpoint {
             | ("sign-in", _, None)
             | ("assets", Some(_), None)
             | ("docs", Some("errors"), Some(_)) => Self::Page,
+            ("v1", Some("projects"), _) => Self::Api,
             (first, _, _) if is_gateway_path(first) => Self::Nothing,
             _ => Self::Project,
         }
@@ -86,26 +89,27 @@ impl Endpoint {
             Self::Token => "token",
             Self::Revoke => "revoke",
             Self::Page => "page",
+            Self::Api => "api",
             Self::Project => "project",
             Self::Nothing => "nothing",
         }
     }
 
     /// Whether a request that the origin accepted can have revoked something, so that the policy in force is out of date: the
-    /// revocation endpoint, and the pages where a session or a grant is ended.
+    /// revocation endpoint, the pages where a session or a grant is ended, and whatever the operators' interface changes.
     pub fn may_revoke(method: &str, path: &CanonicalPath) -> bool {
-        let is_place = match Self::of(path) {
-            Self::Revoke => true,
-            Self::Page => matches!(path.segment(0), Some("account" | "sign-out")),
+        match Self::of(path) {
+            Self::Revoke => method == "POST",
+            Self::Page => method == "POST" && matches!(path.segment(0), Some("account" | "sign-out")),
+            Self::Api => matches!(method, "DELETE" | "POST" | "PUT"),
             _ => false,
-        };
-        is_place && method == "POST"
+        }
     }
 
     /// Whether this request presents a secret that could be guessed.
     pub const fn takes_credentials(self, method: &str) -> bool {
         match self {
-            Self::Token | Self::Revoke => true,
+            Self::Token | Self::Revoke | Self::Api => true,
             Self::Page => matches!(method.as_bytes(), b"POST"),
             _ => false,
         }

@@ -171,6 +171,7 @@ fn judge(
         Endpoint::Token => oauth::token(gate, facts, memory, now),
         Endpoint::Revoke => oauth::revoke(gate, facts, memory, now),
         Endpoint::Page => page(facts, &path, query),
+        Endpoint::Api => api(facts, &path, query),
         Endpoint::Nothing => {
             Err(Refusal::problem(ProblemType::NotFound, "No page, endpoint or project has this path."))
         }
@@ -227,6 +228,18 @@ fn page(facts: &Facts<'_>, path: &CanonicalPath, query: &str) -> Result<Verdict,
             ));
         }
         _ => return Err(Refusal::method_not_allowed("GET, HEAD, POST")),
+    }
+    Ok(Verdict::Origin(ToOrigin::new(path.forwarded_after(0), query)))
+}
+
+/// The operators' interface. A browser sends no bearer token by itself, so that another site can make no request here that counts.
+fn api(facts: &Facts<'_>, path: &CanonicalPath, query: &str) -> Result<Verdict, Refusal> {
+    match facts.method {
+        "DELETE" | "GET" | "HEAD" | "POST" | "PUT" => {}
+        _ => return Err(Refusal::method_not_allowed("DELETE, GET, HEAD, POST, PUT")),
+    }
+    if facts.authorization.is_none() {
+        return Err(Refusal::credential_missing());
     }
     Ok(Verdict::Origin(ToOrigin::new(path.forwarded_after(0), query)))
 }

@@ -396,6 +396,10 @@ fn only_where_something_can_be_ended_is_a_newer_policy_looked_for() {
         assert!(may_revoke("POST", target), "{target}");
         assert!(!may_revoke("GET", target), "{target}");
     }
+    for method in ["PUT", "POST", "DELETE"] {
+        assert!(may_revoke(method, "/v1/projects/notes"), "{method}");
+    }
+    assert!(!may_revoke("GET", "/v1/projects/notes") && !may_revoke("PUT", "/v1/projectsx"));
     for target in
         ["/sign-in", "/sign-in/code", "/oauth/token", "/consent", "/notes/api/account", "/a/../account"]
     {
