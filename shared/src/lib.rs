@@ -12,6 +12,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod address_range;
+pub mod api_key;
 pub mod assertion;
 pub mod authorization_request;
 pub mod base64url;
@@ -19,6 +21,7 @@ pub mod bounded;
 pub mod client;
 pub mod code;
 pub mod corpus;
+pub mod credential;
 pub mod decide;
 pub mod form;
 pub mod gcra;
@@ -35,3 +38,4 @@ pub mod redirect_uri;
 pub mod refresh_token;
 pub mod scope;
 pub mod time;
+pub mod upstream_assertion;

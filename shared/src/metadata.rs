@@ -36,11 +36,13 @@ pub fn authorization_server(policy: &Policy) -> String {
     .to_string()
 }
 
-/// The JWK set (RFC 7517 §5): every key whose signatures are still believed, also those that do not sign yet.
+/// The JWK set (RFC 7517 §5): every key whose signatures are still believed, also those that do not sign yet, and those of the
+/// edges, by which upstreams check `X-Gateway-Assertion`. Only the former are looked at when a credential is verified.
 pub fn jwk_set(policy: &Policy, now: UnixMillis) -> String {
     let keys: Vec<Value> = policy
         .keys
         .iter()
+        .chain(&policy.edge_keys)
         .filter(|key| key.is_believed(now))
         .filter_map(|key| {
             let mut jwk = serde_json::to_value(&key.jwk).ok()?;
@@ -52,4 +54,66 @@ pub fn jwk_set(policy: &Policy, now: UnixMillis) -> String {
         })
         .collect();
     json!({ "keys": keys }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        decide::{Facts, LookedUp, Memory, decide, sample},
+        jwt::{Algorithm, KeyPhase, PolicyKey, TokenType},
+    };
+
+    fn policy() -> Policy {
+        let key = sample::edge_key();
+        Policy {
+            edge_keys: alloc::vec![PolicyKey {
+                kid: key.kid().into(),
+                alg: Algorithm::EdDsa,
+                phase: KeyPhase::Active,
+                signs: alloc::vec![TokenType::UpstreamAssertion],
+                not_after: None,
+                jwk: key.public_jwk(),
+            }],
+            ..sample::policy()
+        }
+    }
+
+    #[test]
+    fn the_keys_of_the_edges_are_published() {
+        let set: Value = serde_json::from_str(&jwk_set(&policy(), sample::NOW)).unwrap();
+        let kids: Vec<&str> =
+            set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap()).collect();
+        assert_eq!(kids, ["k1", "p256", "edge-1"]);
+        let edge = &set["keys"][2];
+        assert_eq!((edge["alg"].as_str(), edge["use"].as_str()), (Some("EdDSA"), Some("sig")));
+        assert!(edge.get("d").is_none());
+    }
+
+    #[test]
+    fn attack_9_an_edge_signs_no_credential() {
+        let gateway = sample::Sample::new(policy()).unwrap();
+        let now = sample::NOW.seconds();
+        let claims = json!({
+            "iss": sample::ISSUER, "sub": "u1", "aud": "https://auth.test/notes", "client_id": "app", "iat": now, "exp": now + 60,
+            "jti": "t1", "scope": "notes:read", "project": "notes", "service": "worker",
+        });
+        let ask = |key: &crate::jwt::SigningKey, typ: &str| {
+            let authorization = format!("Bearer {}", key.sign(typ, &claims).unwrap());
+            let facts = Facts {
+                method: "GET",
+                target: "/notes/api/x",
+                address: "192.0.2.1",
+                authorization: Some(&authorization),
+                looked_up: LookedUp { refreshed: true, ..LookedUp::default() },
+                ..Facts::default()
+            };
+            decide(&gateway.gate(), &facts, &mut Memory::default(), sample::NOW).summary()
+        };
+        for typ in ["at+jwt", "service+jwt"] {
+            assert_eq!(ask(&sample::signing_key(), typ), "upstream http://notes.internal/x");
+            assert_eq!(ask(&sample::edge_key(), typ), "refuse 401 token-unknown-key");
+        }
+        assert!(ask(&sample::edge_key(), TokenType::UpstreamAssertion.typ()).starts_with("refuse 401"));
+    }
 }
