@@ -40,8 +40,10 @@ pub struct Resolved {
     pub workspace_id: String,
     /// The slug of the project it is for.
     pub project: String,
-    /// Who acts: a person's id, or the name the credential was given.
+    /// Who acts: a person's id, the subject it was given, or `api_key:` or `opaque_token:` with its own id.
     pub subject: String,
+    /// The second it was made: what cuts off its subject or client from a later second on covers it.
+    pub issued_at: u64,
     /// The client it was issued to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
@@ -113,6 +115,7 @@ mod tests {
             workspace_id: "w1".into(),
             project: "notes".into(),
             subject: "ci".into(),
+            issued_at: 900,
             client_id: None,
             scopes: Scopes::parse("notes:read").unwrap(),
             expires_at: Some(1_060),
@@ -167,7 +170,7 @@ mod tests {
             serde_json::json!({
                 "iss": ISSUER, "sha256": "hash", "made_at": 1_000_000, "credential": {
                     "id": "0199a1b2-0000-7000-8000-000000000001", "kind": "api_key", "workspace_id": "w1", "project": "notes",
-                    "subject": "ci", "scopes": "notes:read", "expires_at": 1_060, "addresses": ["192.0.2.0/24"], "epoch": 3,
+                    "subject": "ci", "issued_at": 900, "scopes": "notes:read", "expires_at": 1_060, "addresses": ["192.0.2.0/24"], "epoch": 3,
                 },
             })
         );
