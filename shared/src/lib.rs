@@ -36,6 +36,7 @@ pub mod policy;
 pub mod problem;
 pub mod redirect_uri;
 pub mod refresh_token;
+pub mod revocation_statement;
 pub mod scope;
 pub mod time;
 pub mod upstream_assertion;

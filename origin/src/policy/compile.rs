@@ -84,7 +84,7 @@ pub(super) async fn run(
 
     let version = u64::try_from(version).unwrap_or_default();
     let statement = PolicyStatement::new(issuer, version, made_at, &content);
-    let active = ActivePolicy::from_parts(policy, statement).map_err(PolicyError::Unusable)?;
+    let active = ActivePolicy::from_parts(policy, statement, None).map_err(PolicyError::Unusable)?;
     Ok(Compiled { active, content, changes })
 }
 

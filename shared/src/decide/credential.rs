@@ -2,9 +2,13 @@
 
 use alloc::{string::ToString as _, sync::Arc};
 
-use super::{Facts, Gate, Memory, Refusal, SignatureQuestion, Verdict, memory::VerifiedToken};
+use super::{
+    Facts, Gate, Memory, Refusal, SignatureQuestion, Verdict, confirmation::refuse_revoked,
+    memory::VerifiedToken,
+};
 use crate::{
     jwt::{Claims, SignatureCheck, TokenFault, TokenType, Unverified, VerificationKey},
+    policy::Revocable,
     problem::ProblemType,
     time::UnixMillis,
 };
@@ -66,12 +70,7 @@ pub(super) fn verify(
     if !issuer_matches {
         return Err(refuse(TokenFault::WrongIssuer));
     }
-    if gate.active.policy.revocations.cover(&claims) {
-        return Err(Verdict::Refuse(Refusal::invalid_token(
-            ProblemType::TokenRevoked,
-            "The token, its session, its subject or its client was revoked.",
-        )));
-    }
+    refuse_revoked(gate, facts, memory, &Revocable::of(&claims))?;
     Ok(Bearer { token_type: verified.token_type, claims })
 }
 

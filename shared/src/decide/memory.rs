@@ -17,6 +17,8 @@ use crate::{
 const QUOTA_ENTRIES: usize = 32_768;
 /// Tokens whose signature verified, per generation.
 const TOKEN_ENTRIES: usize = 8_192;
+/// Hits of a filter that the origin was asked about, per generation.
+const CONFIRMATION_ENTRIES: usize = 8_192;
 
 /// A token whose signature is known to be good. Times, issuer, audience, scopes and revocation are judged at each use.
 #[derive(Clone, Debug)]
@@ -30,12 +32,18 @@ pub(super) struct VerifiedToken {
 pub struct Memory {
     quotas: BoundedMap<(u8, [u8; 16]), ArrivalTime>,
     tokens: BoundedMap<[u8; 32], VerifiedToken>,
+    confirmations: BoundedMap<[u8; 32], bool>,
     turn: usize,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { quotas: BoundedMap::new(QUOTA_ENTRIES), tokens: BoundedMap::new(TOKEN_ENTRIES), turn: 0 }
+        Self {
+            quotas: BoundedMap::new(QUOTA_ENTRIES),
+            tokens: BoundedMap::new(TOKEN_ENTRIES),
+            confirmations: BoundedMap::new(CONFIRMATION_ENTRIES),
+            turn: 0,
+        }
     }
 }
 
@@ -64,6 +72,15 @@ impl Memory {
 
     pub(super) fn remember(&mut self, key: [u8; 32], token: VerifiedToken) {
         self.tokens.insert(key, token);
+    }
+
+    /// Whether an entry that a filter hit is revoked, if the origin was asked.
+    pub(super) fn confirmed(&self, key: &[u8; 32]) -> Option<bool> {
+        self.confirmations.get(key).copied()
+    }
+
+    pub(super) fn confirm(&mut self, key: [u8; 32], is_revoked: bool) {
+        self.confirmations.insert(key, is_revoked);
     }
 
     /// The next of `count` upstreams in turn.

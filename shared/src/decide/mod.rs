@@ -1,6 +1,7 @@
 //! The decision: `decide(gate, facts, memory, now) → Verdict`. It may not do anything: no clock, no randomness, no I/O. What needs
 //! a look-up is a [`Verdict`] that asks for it; the shell fetches, adds the answer to the [`Facts`] and asks again.
 
+mod confirmation;
 mod credential;
 mod endpoint;
 mod facts;

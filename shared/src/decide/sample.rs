@@ -1,6 +1,6 @@
 //! A small gateway made of fixed keys, for the corpus and for tests. It may not be reachable from a door.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
 use super::Gate;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     jwt::{Algorithm, Jwk, KeyPhase, PolicyKey, SigningKey, TokenType, VerificationKey},
     policy::{
         ActivePolicy, Client, Credential, FreshnessBounds, Limits, Policy, PolicyFault, PolicyStatement,
-        Project, PublicRoute, Revocations, Service, Upstream,
+        Project, PublicRoute, RevocationFilter, Revocations, Service, Upstream,
     },
     scope::Scopes,
     time::UnixMillis,
@@ -136,6 +136,7 @@ pub fn policy() -> Policy {
             grants: BTreeMap::from([("revoked-grant".into(), NOW.seconds().saturating_add(600))]),
             subjects: BTreeMap::from([("cut-off-subject".into(), NOW.seconds())]),
             clients: BTreeMap::from([("cli".into(), NOW.seconds().saturating_sub(60))]),
+            filter: None,
         },
         freshness: FreshnessBounds::default(),
         edge_keys: Vec::new(),
@@ -155,8 +156,13 @@ pub struct Sample {
 impl Sample {
     /// The sample with this policy.
     pub fn new(policy: Policy) -> Result<Self, PolicyFault> {
+        Self::with_filter(policy, None)
+    }
+
+    /// The same with the filter that the policy names.
+    pub fn with_filter(policy: Policy, filter: Option<Arc<RevocationFilter>>) -> Result<Self, PolicyFault> {
         let statement = PolicyStatement::new(ISSUER, 1, NOW, b"");
-        let active = ActivePolicy::from_parts(policy, statement)?;
+        let active = ActivePolicy::from_parts(policy, statement, filter)?;
         Ok(Self {
             active,
             code_key: code_key(),

@@ -1,12 +1,15 @@
 //! A policy in force: verified, decoded, ready to decide by. It may not change: a newer one replaces it whole.
 
-use alloc::{collections::BTreeMap, string::String};
+use alloc::{collections::BTreeMap, string::String, sync::Arc};
 
-use super::{Policy, PolicyStatement};
+use super::{Judgement, Policy, PolicyStatement, Revocable, RevocationFilter};
 use crate::{
     jwt::{PolicyKey, TokenFault, VerificationKey},
     time::UnixMillis,
 };
+
+/// The request header by which an edge says which filter of revocations it holds, by its hash: that one need not be sent again.
+pub const FILTER_HEADER: &str = "x-gateway-filter";
 
 /// A policy in force.
 #[derive(Debug)]
@@ -19,6 +22,7 @@ pub struct ActivePolicy {
     pub made_at: UnixMillis,
     sha256: String,
     keys: BTreeMap<String, (PolicyKey, VerificationKey)>,
+    filter: Option<Arc<RevocationFilter>>,
 }
 
 /// Why a policy is not accepted; the one in force stays.
@@ -36,18 +40,25 @@ pub enum PolicyFault {
     BadKey,
     /// It is older than the one in force.
     Older,
+    /// The filter of revocations that it names came neither with it nor with the one in force.
+    FilterMissing,
+    /// What came with it is not the filter that it names.
+    OtherFilter,
 }
 
 impl ActivePolicy {
-    /// Accepts `content` with its statement; `current` is what it would replace.
+    /// Accepts `body` with its statement; `current` is what it would replace. The content of the policy is one line of JSON; after a
+    /// line feed follows the filter that it names, unless `current` has it.
     pub fn accept(
         statement: &str,
-        content: &[u8],
+        body: &[u8],
         key: &VerificationKey,
         issuer: &str,
         current: Option<&Self>,
     ) -> Result<Self, PolicyFault> {
         let statement = Self::check(statement, key, issuer, current)?;
+        let mut parts = body.splitn(2, |byte| *byte == b'\n');
+        let content = parts.next().unwrap_or_default();
         if !statement.is_about(content) {
             return Err(PolicyFault::OtherContent);
         }
@@ -55,11 +66,28 @@ impl ActivePolicy {
         if policy.issuer != issuer {
             return Err(PolicyFault::WrongIssuer);
         }
-        Self::from_parts(policy, statement)
+        let filter = match parts.next() {
+            Some(bytes) => {
+                Some(Arc::new(RevocationFilter::parse(bytes.into()).ok_or(PolicyFault::OtherFilter)?))
+            }
+            None => current
+                .and_then(|current| current.filter.clone())
+                .filter(|filter| Some(filter.sha256()) == named_filter(&policy)),
+        };
+        Self::from_parts(policy, statement, filter)
     }
 
-    /// A policy that was just made here: the origin decides by its own without the envelope.
-    pub fn from_parts(policy: Policy, statement: PolicyStatement) -> Result<Self, PolicyFault> {
+    /// A policy that was just made here, without the envelope; `filter` is the one it names.
+    pub fn from_parts(
+        policy: Policy,
+        statement: PolicyStatement,
+        filter: Option<Arc<RevocationFilter>>,
+    ) -> Result<Self, PolicyFault> {
+        match (named_filter(&policy), &filter) {
+            (Some(_), None) => return Err(PolicyFault::FilterMissing),
+            (named, Some(filter)) if named != Some(filter.sha256()) => return Err(PolicyFault::OtherFilter),
+            _ => {}
+        }
         let mut keys = BTreeMap::new();
         for key in &policy.keys {
             let verification = VerificationKey::from_jwk(key.alg, &key.jwk).ok_or(PolicyFault::BadKey)?;
@@ -71,7 +99,23 @@ impl ActivePolicy {
             made_at: statement.made_at,
             sha256: statement.sha256,
             keys,
+            filter,
         })
+    }
+
+    /// The filter of revocations, where there are too many for a list.
+    pub fn filter(&self) -> Option<&Arc<RevocationFilter>> {
+        self.filter.as_ref()
+    }
+
+    /// The filter's name: its hash.
+    pub fn filter_name(&self) -> Option<&str> {
+        named_filter(&self.policy)
+    }
+
+    /// What the revocations say of a credential.
+    pub fn revocation_of(&self, what: &Revocable<'_>) -> Judgement {
+        self.policy.revocations.judge(self.filter.as_deref(), what)
     }
 
     /// The later time at which the origin confirmed this same content ("304 Not Modified"); `Older` when it is another's.
@@ -108,12 +152,20 @@ impl ActivePolicy {
     }
 }
 
+fn named_filter(policy: &Policy) -> Option<&str> {
+    policy.revocations.filter.as_ref().map(|filter| filter.sha256.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::vec::Vec;
 
     use super::*;
-    use crate::{decide::sample, jwt::SigningKey};
+    use crate::{
+        decide::sample,
+        jwt::SigningKey,
+        policy::{FilterName, entry_hash},
+    };
 
     const ISSUER: &str = "https://auth.test";
 
@@ -161,5 +213,50 @@ mod tests {
         let newer = PolicyStatement::new(ISSUER, 8, UnixMillis(9), &content).sign(&key).unwrap();
         assert_eq!(current.confirmed_at(&newer, &verification), Err(PolicyFault::OtherContent));
         assert_eq!(current.confirmed_at(&signed(&key, 6, &content), &verification), Err(PolicyFault::Older));
+    }
+
+    #[test]
+    fn a_filter_comes_with_its_policy_or_is_taken_over_and_no_other_will_do() {
+        let key = SigningKey::from_seed("policy", &[1; 32]);
+        let accept = |version: u64,
+                      content: &[u8],
+                      attached: Option<&RevocationFilter>,
+                      current: Option<&ActivePolicy>| {
+            let statement = signed(&key, version, content);
+            let mut body = content.to_vec();
+            if let Some(filter) = attached {
+                body.push(b'\n');
+                body.extend_from_slice(filter.bytes());
+            }
+            ActivePolicy::accept(&statement, &body, &key.verification_key(), ISSUER, current)
+        };
+        let filter = |value: &str| RevocationFilter::build([entry_hash("jti", value)].into(), []).unwrap();
+        let (one, other) = (filter("1"), filter("2"));
+        let content = |filter: Option<&RevocationFilter>| {
+            let mut policy = sample::policy();
+            policy.revocations.filter = filter.map(FilterName::from);
+            serde_json::to_vec(&policy).unwrap()
+        };
+        let (naming_one, naming_other, without) = (content(Some(&one)), content(Some(&other)), content(None));
+        let first = accept(1, &naming_one, Some(&one), None).unwrap();
+        assert_eq!(first.filter().map(|filter| &**filter), Some(&one));
+        assert_eq!(accept(1, &naming_one, None, None).unwrap_err(), PolicyFault::FilterMissing);
+        assert_eq!(accept(1, &naming_one, Some(&other), None).unwrap_err(), PolicyFault::OtherFilter);
+        assert_eq!(accept(1, &without, Some(&one), None).unwrap_err(), PolicyFault::OtherFilter);
+        // Taken over from the one in force, if that has it.
+        let second = accept(2, &naming_one, None, Some(&first)).unwrap();
+        assert_eq!(second.filter_name(), Some(one.sha256()));
+        assert_eq!(accept(3, &naming_other, None, Some(&second)).unwrap_err(), PolicyFault::FilterMissing);
+        let third = accept(3, &naming_other, Some(&other), Some(&second)).unwrap();
+        assert_eq!(third.filter_name(), Some(other.sha256()));
+        let last = accept(4, &without, None, Some(&third)).unwrap();
+        assert_eq!(last.filter(), None);
+        // A filter that broke off.
+        let mut body = naming_one.clone();
+        body.push(b'\n');
+        body.extend_from_slice(&one.bytes()[..one.bytes().len() - 1]);
+        let broken =
+            ActivePolicy::accept(&signed(&key, 1, &naming_one), &body, &key.verification_key(), ISSUER, None);
+        assert_eq!(broken.unwrap_err(), PolicyFault::OtherFilter);
     }
 }

@@ -2,6 +2,7 @@
 //! it learns public keys, routes and the ids of what was revoked.
 
 mod active;
+mod filter;
 mod freshness;
 mod limit;
 mod project;
@@ -12,14 +13,15 @@ use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
-pub use active::{ActivePolicy, PolicyFault};
+pub use active::{ActivePolicy, FILTER_HEADER, PolicyFault};
+pub use filter::{RevocationFilter, entry_hash};
 pub use freshness::{Attempt, Freshness, FreshnessBounds, age_counts_from, may_refresh_for_key};
 pub use limit::{Limit, LimitBy, Limits, Tier};
 pub use project::{
     CertificateIdentity, Cors, Credential, ExternalIssuer, IssuerKey, Project, PublicRoute, Rewrite, Route,
     Service, Upstream,
 };
-pub use revocations::Revocations;
+pub use revocations::{FilterName, Judgement, Revocable, Revocations};
 pub use statement::{PolicyStatement, STATEMENT_HEADER, TOKEN_TYPE};
 
 use crate::{jwt::PolicyKey, scope::Scopes};
