@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod configuration;
 pub mod consent;
+pub mod credentials;
 pub mod database;
 pub mod events;
 pub mod http;

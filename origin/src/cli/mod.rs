@@ -1,6 +1,7 @@
 //! The commands of `gateward`: one file each. They read arguments and configuration, call a capability and print; no rule lives
 //! here. Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration.
 
+mod api_key;
 mod apply;
 mod check;
 mod failure;
@@ -37,6 +38,7 @@ enum Command {
     Forward(forward::Arguments),
     Apply(apply::Arguments),
     Token(token::Arguments),
+    ApiKey(api_key::Arguments),
     Outbox(outbox::Arguments),
     Check(check::Arguments),
     Secrets(secrets::Arguments),
@@ -53,6 +55,7 @@ pub async fn run() -> ExitCode {
         Command::Forward(arguments) => forward::run(&arguments, &source).await,
         Command::Apply(arguments) => apply::run(&arguments, &source).await,
         Command::Token(arguments) => token::run(&arguments, &source).await,
+        Command::ApiKey(arguments) => api_key::run(&arguments, &source).await,
         Command::Outbox(arguments) => outbox::run(&arguments, &source).await,
         Command::Check(arguments) => check::run(&arguments, &source),
         Command::Secrets(arguments) => secrets::run(&arguments),

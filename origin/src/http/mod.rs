@@ -30,7 +30,7 @@ pub use self::metrics::Metrics;
 pub use self::refused::Refused;
 pub use self::server::{ServeError, serve};
 pub use self::state::{Origin, Parts};
-use crate::{account, consent, oauth, pages, policy, sessions, sign_in};
+use crate::{account, consent, credentials, oauth, pages, policy, sessions, sign_in};
 
 /// The largest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -46,6 +46,7 @@ fn routes() -> Router<Origin> {
         .route("/ping", get(|| async { "pong\n" }))
         .route("/metrics", get(metrics::scrape))
         .merge(policy::routes())
+        .merge(credentials::routes())
         .merge(oauth::routes())
         .merge(people())
 }

@@ -7,13 +7,17 @@ use std::sync::{
 };
 
 use shared::{
-    jwt::SigningKey,
+    base64url,
+    jwt::{Algorithm, Jwk, KeyPhase, PolicyKey, SigningKey, TokenType},
     policy::{Limits, PolicyStatement},
     time::UnixMillis,
 };
 
 use super::compile::{self, Compiled, PolicyError};
-use crate::{configuration::ServeConfiguration, database::Database};
+use crate::{
+    configuration::{EdgePublicKey, ServeConfiguration},
+    database::Database,
+};
 
 /// While somebody else compiles, how old the policy may be that others go on with, in milliseconds. Well below the age at which an
 /// edge would wait for a newer one. Also the time after which a compilation that never came back is no longer counted on.
@@ -23,6 +27,8 @@ const MEANWHILE_MILLIS: u64 = 2_000;
 pub struct PolicyBook {
     issuer: String,
     limits: Limits,
+    /// What the edges sign their assertions to upstreams with, in the order of their ids.
+    edge_keys: Vec<PolicyKey>,
     key: SigningKey,
     interval_millis: u64,
     current: RwLock<Option<Arc<Compiled>>>,
@@ -38,6 +44,7 @@ impl PolicyBook {
         Self {
             issuer: configuration.issuer.as_str().to_owned(),
             limits: configuration.limits,
+            edge_keys: edge_keys(&configuration.edge_public_keys),
             key: SigningKey::from_seed("policy", configuration.policy_signing_key.expose()),
             interval_millis: u64::try_from(configuration.policy_compile_interval.as_millis())
                 .unwrap_or(u64::MAX),
@@ -68,7 +75,7 @@ impl PolicyBook {
             return Ok(held);
         }
         let changes = self.changes.load(Ordering::SeqCst);
-        let compiled = compile::run(database, &self.issuer, self.limits, changes).await?;
+        let compiled = compile::run(database, &self.issuer, self.limits, &self.edge_keys, changes).await?;
         drop(claim);
         Ok(self.replace(compiled))
     }
@@ -78,6 +85,11 @@ impl PolicyBook {
         PolicyStatement::new(&self.issuer, compiled.version, compiled.made_at, &compiled.content)
             .sign(&self.key)
             .ok_or(PolicyError::Unsigned)
+    }
+
+    /// The key that signs what the origin states to its edges.
+    pub fn statement_key(&self) -> &SigningKey {
+        &self.key
     }
 
     /// The version last compiled here.
@@ -118,6 +130,23 @@ impl PolicyBook {
             .ok()
             .map(|_| Claim { book: self, mine })
     }
+}
+
+/// The keys of the edges as the policy publishes them: for assertions to upstreams, and for no credential.
+fn edge_keys(edges: &[EdgePublicKey]) -> Vec<PolicyKey> {
+    let mut keys: Vec<PolicyKey> = edges
+        .iter()
+        .map(|edge| PolicyKey {
+            kid: edge.edge_id.clone(),
+            alg: Algorithm::EdDsa,
+            phase: KeyPhase::Active,
+            signs: vec![TokenType::UpstreamAssertion],
+            not_after: None,
+            jwk: Jwk::Okp { crv: "Ed25519".to_owned(), x: base64url::encode(edge.key.as_bytes()) },
+        })
+        .collect();
+    keys.sort_by(|one, other| one.kid.cmp(&other.kid));
+    keys
 }
 
 /// Whether `held` is at most `millis` old. One from the future says that the clock was set back: it counts as old.

@@ -5,6 +5,7 @@ use std::ops::Deref;
 
 use sha2::{Digest as _, Sha256};
 use shared::{
+    jwt::PolicyKey,
     policy::{ActivePolicy, Limits, PolicyFault, PolicyStatement},
     time::UnixMillis,
 };
@@ -62,11 +63,12 @@ impl From<sqlx::Error> for PolicyError {
     }
 }
 
-/// Compiles. `changes` is the caller's count of changes before it began.
+/// Compiles. `edge_keys` are published for upstreams; `changes` is the caller's count of changes before it began.
 pub(super) async fn run(
     database: &Database,
     issuer: &str,
     limits: Limits,
+    edge_keys: &[PolicyKey],
     changes: u64,
 ) -> Result<Compiled, PolicyError> {
     let mut scope = database.scope(Actor::System(Component::PolicyCompiler)).await?;
@@ -77,7 +79,7 @@ pub(super) async fn run(
         .try_get("version")?;
     // After the lock and before the first row is read: whatever was committed by now is in it.
     let made_at = UnixMillis(database.clock().unix_millis());
-    let policy = content::read(&mut scope, issuer, limits).await?;
+    let policy = content::read(&mut scope, issuer, limits, edge_keys).await?;
     let content = serde_json::to_vec(&policy)?;
     let version = store(&mut scope, head, &content).await?;
     scope.commit().await?;

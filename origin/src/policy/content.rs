@@ -22,7 +22,12 @@ use crate::{
 };
 
 /// Reads everything. The order of maps and lists is fixed, so that the same rows give the same bytes.
-pub(super) async fn read(scope: &mut Scope, issuer: &str, limits: Limits) -> Result<Policy, PolicyError> {
+pub(super) async fn read(
+    scope: &mut Scope,
+    issuer: &str,
+    limits: Limits,
+    edge_keys: &[PolicyKey],
+) -> Result<Policy, PolicyError> {
     Ok(Policy {
         issuer: issuer.to_owned(),
         keys: keys(scope).await?,
@@ -31,7 +36,7 @@ pub(super) async fn read(scope: &mut Scope, issuer: &str, limits: Limits) -> Res
         limits,
         revocations: revocations(scope).await?,
         freshness: FreshnessBounds::default(),
-        edge_keys: Vec::new(),
+        edge_keys: edge_keys.to_vec(),
     })
 }
 

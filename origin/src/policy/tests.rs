@@ -3,6 +3,7 @@ use std::{sync::Arc, time::Duration};
 use shared::{
     jwt::SigningKey,
     policy::{ActivePolicy, STATEMENT_HEADER, Upstream},
+    time::UnixMillis,
 };
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -61,7 +62,8 @@ async fn an_edge_gets_what_the_rows_say_signed_and_learns_cheaply_that_nothing_c
             ActivePolicy::accept(first.header(STATEMENT_HEADER), &first.body, &key, ISSUER, None).unwrap();
         let service = &active.policy.projects["notes"].services["api"];
         assert_eq!(service.upstreams, [Upstream::new("http://127.0.0.1:9100")]);
-        assert_eq!(service.credentials, [shared::policy::Credential::AccessToken]);
+        use shared::policy::Credential;
+        assert_eq!(service.credentials, [Credential::AccessToken, Credential::ApiKey]);
         assert!(service.public[0].covers("GET", "/health"));
         assert_eq!(active.policy.clients["app"].redirect_uris, ["https://app.test/cb"]);
         assert_eq!(active.policy.limits.address.requests, 1_200);
@@ -191,6 +193,20 @@ async fn without_a_database_an_edge_is_told_to_come_back() {
         let answer = test.get("/internal/policy").await;
         assert_eq!(answer.problem(), (503, "origin-unavailable".to_owned()));
         assert_eq!(answer.header("retry-after"), "1");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_keys_of_the_edges_are_published_for_upstreams_alone() {
+    test_database::run(async |databases| {
+        let test = TestOrigin::new(databases);
+        let compiled = test.origin.policy.current(&databases.database).await.unwrap();
+        let [key] = &compiled.policy.edge_keys[..] else { panic!("one edge") };
+        assert_eq!((key.kid.as_str(), &key.jwk), (test.edge.kid(), &test.edge.public_jwk()));
+        assert_eq!(key.signs, [shared::jwt::TokenType::UpstreamAssertion]);
+        let now = UnixMillis(databases.clock.unix_millis());
+        assert!(compiled.key(&key.kid, now).is_none(), "an edge's key verifies no credential");
     })
     .await;
 }

@@ -1,10 +1,12 @@
 //! Every event there is, by the aggregate it belongs to. A payload's shape never changes: a new shape is a new schema version.
 
 mod authorization;
+mod credential;
 mod person;
 mod tenancy;
 
 pub use self::authorization::*;
+pub use self::credential::*;
 pub use self::person::*;
 pub use self::tenancy::*;
 
@@ -27,6 +29,8 @@ pub enum Aggregate {
     Grant,
     /// A service token, by its `jti`.
     ServiceToken,
+    /// An API key or an opaque token, by its id.
+    Credential,
     /// A signing key; belongs to the platform workspace.
     SigningKey,
 }
@@ -43,6 +47,7 @@ impl Aggregate {
             Self::Client => "client",
             Self::Grant => "grant",
             Self::ServiceToken => "service_token",
+            Self::Credential => "credential",
             Self::SigningKey => "signing_key",
         }
     }
