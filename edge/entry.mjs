@@ -1,44 +1,124 @@
 // The worker's entry, as thin as it can be: it copies a request's head into wasm, and acts on what `judge` says. No rule may
 // live here. A good request to a project costs one synchronous call, and its body and answer stream through untouched.
 import module from "./gateward_edge_bg.wasm";
-import { initSync, judge, upstream_failed } from "./gateward_edge.js";
+import { body_too_large, initSync, is_own_cookie, judge, upstream_answered, upstream_failed } from "./gateward_edge.js";
+
+export { ExactLimits } from "./exact-limits.mjs";
 
 initSync({ module });
 
 export default {
   fetch(request, env, context) {
     const head = headOf(request, env);
-    const act = (answer) => (typeof answer === "string" ? forward(request, head, answer) : answer);
-    const answer = judge(head, request, env, context);
-    return answer instanceof Promise ? answer.then(act) : act(answer);
+    return act({ request, env, context, head, failed: "" }, judge(head, request, env, context));
   },
 };
 
-/** Method, URL, a fresh request id, the peer's address, then each header's name and value: one line each. */
+/** Method, URL, a fresh request id, the peer's address, its certificate, then each header's name and value: one line each. */
 function headOf(request, env) {
   const peer = env.CLIENT_ADDRESS === "peer" ? (request.cf?.clientIp ?? "") : "";
-  let head = `${request.method}\n${request.url}\n${crypto.randomUUID()}\n${peer}`;
+  const certificate = env.CLIENT_CERTIFICATE === "cloudflare" ? certificateOf(request.cf?.tlsClientAuth) : "";
+  let head = `${request.method}\n${request.url}\n${crypto.randomUUID()}\n${peer}\n${certificate}`;
   for (const [name, value] of request.headers) head += `\n${name}\n${value}`;
   return head;
 }
 
-/** Sends a request on by its plan: the URL, the access log's line (or nothing), then a header to delete or `name:value` to set a line. */
-function forward(request, head, plan) {
-  const [url, log, ...edits] = plan.split("\n");
-  const headers = new Headers(request.headers);
-  for (const edit of edits) {
-    const colon = edit.indexOf(":");
-    if (colon < 0) headers.delete(edit);
-    else headers.set(edit.slice(0, colon), edit.slice(colon + 1));
-  }
+/** What Cloudflare says of a client certificate. */
+function certificateOf(tls) {
+  return tls ? `${tls.certVerified} ${tls.certRevoked} ${tls.certFingerprintSHA256}` : "";
+}
+
+/** A plan is a text; everything else is an answer, or a promise of either. */
+function act(exchange, answer) {
+  if (typeof answer === "string") return forward(exchange, answer.split("\n"));
+  return answer instanceof Promise ? answer.then((settled) => act(exchange, settled)) : answer;
+}
+
+/** Sends a request on by its plan: see plan.rs for its lines. */
+function forward(exchange, plan) {
+  const { request } = exchange;
   const { method } = request;
+  const headers = new Headers(request.headers);
+  edit(headers, plan, 5 + Number(plan[4]), plan.length);
   // A GET may announce a body of no bytes, which `fetch` takes for one.
   const body = method === "GET" || method === "HEAD" ? null : request.body;
-  const answer = fetch(url, { method, headers, body, redirect: "manual" }).catch(() => upstream_failed(head));
-  if (log === "") return answer;
-  const started = Date.now();
-  return answer.then((response) => {
-    console.log(`${log.slice(0, -1)},"status":${response.status},"duration_ms":${Date.now() - started}}`);
-    return response;
-  });
+  const init = { method, headers, body, redirect: "manual" };
+  const watch = plan[3] === "" ? undefined : watchOver(init, plan[3]);
+  const started = plan[2] === "" ? 0 : Date.now();
+  return fetch(plan[0] + plan[1], init).then(
+    (response) => settle(plan, watch, started, response),
+    () => fail(exchange, plan, watch),
+  );
+}
+
+/** Applies the lines from `start` up to `end`: a header to delete, or `name:value` to set. */
+function edit(headers, lines, start, end) {
+  for (let index = start; index < end; index += 1) {
+    const line = lines[index];
+    const colon = line.indexOf(":");
+    if (colon < 0) headers.delete(line);
+    else headers.set(line.slice(0, colon), line.slice(colon + 1));
+  }
+}
+
+/** Lets the time until the answer's head and the length of the body end a request. */
+function watchOver(init, bounds) {
+  const [timeout, limit, flags, charges] = bounds.split("|");
+  const controller = new AbortController();
+  const watch = { reports: flags.includes("r"), charges, limit, timer: undefined, timedOut: false, tooLarge: false };
+  init.signal = controller.signal;
+  if (timeout !== "") {
+    watch.timer = setTimeout(() => {
+      watch.timedOut = true;
+      controller.abort();
+    }, Number(timeout));
+  }
+  if (limit !== "" && init.body) {
+    let left = Number(limit);
+    init.body = init.body.pipeThrough(new TransformStream({
+      transform(piece, stream) {
+        left -= piece.byteLength;
+        if (left >= 0) return stream.enqueue(piece);
+        watch.tooLarge = true;
+        controller.abort();
+        stream.error(new Error("the body is too large"));
+      },
+    }));
+  }
+  return watch;
+}
+
+/** Passes an upstream's answer on: untouched, unless there is something to change. */
+function settle(plan, watch, started, response) {
+  const { status } = response;
+  if (watch) clearTimeout(watch.timer);
+  if (status > 499 || watch?.reports) upstream_answered(plan[0], status);
+  let answer = response;
+  if (plan[4] !== "0") {
+    answer = new Response(response.body, response);
+    edit(answer.headers, plan, 5, 5 + Number(plan[4]));
+  }
+  if (response.headers.has("set-cookie")) answer = withoutOwnCookies(answer);
+  if (plan[2] !== "") console.log(`${plan[2].slice(0, -1)},"status":${status},"duration_ms":${Date.now() - started}}`);
+  return answer;
+}
+
+/** No upstream may set a cookie of the gateway's own. */
+function withoutOwnCookies(response) {
+  const cookies = response.headers.getSetCookie();
+  const kept = cookies.filter((cookie) => !is_own_cookie(cookie));
+  if (kept.length === cookies.length) return response;
+  const answer = new Response(response.body, response);
+  answer.headers.delete("set-cookie");
+  for (const cookie of kept) answer.headers.append("set-cookie", cookie);
+  return answer;
+}
+
+/** There was no answer: another upstream, or a refusal. */
+function fail(exchange, plan, watch) {
+  const { request, env, context, head } = exchange;
+  clearTimeout(watch?.timer);
+  if (watch?.tooLarge) return body_too_large(head, watch.limit);
+  exchange.failed += `${plan[0]}\n`;
+  return act(exchange, upstream_failed(head, exchange.failed, watch?.timedOut === true, watch?.charges ?? "", request, env, context));
 }

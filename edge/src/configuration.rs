@@ -9,7 +9,12 @@ use shared::{
     jwt::{SigningKey, VerificationKey},
 };
 
-use crate::isolate::InForce;
+use crate::{
+    exact,
+    head::{Head, Peer},
+    isolate::InForce,
+    location,
+};
 
 /// Where the caller's address comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +23,40 @@ pub(crate) enum ClientAddress {
     Header(String),
     /// The connection itself: bare workerd without anything in front.
     Peer,
+}
+
+/// Who is trusted to say which client certificate a caller has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ClientCertificate {
+    /// Nobody.
+    #[default]
+    Off,
+    /// Cloudflare, which ended TLS.
+    Cloudflare,
+    /// Whoever stands in front, by the header `Client-Cert` (RFC 9440), which it deletes from what callers send.
+    Header,
+}
+
+/// The binding of the policy's last good copy.
+pub(crate) const POLICY_STORE: &str = "POLICY_STORE";
+
+/// Bindings that may be left out, and what the edge does without.
+const OPTIONAL: [(&str, &str); 6] = [
+    ("GATEWAY_JWT_SECRET", "HS256 service tokens are refused"),
+    ("METRICS_TOKEN", "whoever reaches /metrics may read it"),
+    ("REGION", "no upstream is preferred for standing near"),
+    (exact::BINDING, "each isolate counts exact limits for itself, and says so"),
+    (location::BINDING, "credential endpoints are limited by each isolate alone"),
+    (POLICY_STORE, "an isolate that starts while the origin is gone has no policy"),
+];
+
+/// What a binding is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// Text.
+    Text(String),
+    /// An object of the platform.
+    Object,
 }
 
 /// What the edge was deployed with.
@@ -34,9 +73,14 @@ pub(crate) struct Configuration {
     /// Whether every request is logged.
     pub(crate) access_log: bool,
     /// Where the caller's address comes from.
-    pub(crate) client_address: ClientAddress,
+    client_address: ClientAddress,
     /// What a scrape must present, if anything.
     pub(crate) metrics_token: Option<MetricsToken>,
+    /// Who is trusted to tell client certificates.
+    client_certificate: ClientCertificate,
+    /// Which of the bindings that may be left out are there.
+    pub(crate) optional: Vec<(&'static str, bool)>,
+    region: Option<String>,
     code_key: CodeKey,
     service_secret: Option<VerificationKey>,
 }
@@ -52,8 +96,10 @@ pub(crate) enum Fault {
     NotAKey(&'static str),
     /// It must be at least 32 bytes.
     TooShort(&'static str),
-    /// It must be one of two words.
-    NotASwitch(&'static str),
+    /// It must be one of these words.
+    NotAWord(&'static str, &'static str),
+    /// It must be an object of the platform, not text.
+    NotAnObject(&'static str),
     /// It must be `peer` or the name of a header.
     NotASource(&'static str),
 }
@@ -74,7 +120,10 @@ impl fmt::Display for Fault {
                 )
             }
             Self::TooShort(name) => write!(formatter, "{name} must be at least 32 bytes long, or not be set"),
-            Self::NotASwitch(name) => write!(formatter, "{name} must be `on` or `off`"),
+            Self::NotAWord(name, words) => write!(formatter, "{name} must be {words}"),
+            Self::NotAnObject(name) => {
+                write!(formatter, "{name} must be bound to an object of the platform, not to a text")
+            }
             Self::NotASource(name) => {
                 write!(formatter, "{name} must be `peer`, or the name of a header such as `cf-connecting-ip`")
             }
@@ -83,8 +132,8 @@ impl fmt::Display for Fault {
 }
 
 impl Configuration {
-    /// Reads the bindings; `get` gives the text of one, and nothing for one that is not set.
-    pub(crate) fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<Fault>> {
+    /// Reads the bindings; `get` gives one, and nothing for one that is not set.
+    pub(crate) fn read(get: impl Fn(&str) -> Option<Binding>) -> Result<Self, Vec<Fault>> {
         let mut bindings = Bindings { get, faults: Vec::new() };
         let issuer = bindings.url("ISSUER");
         let origin_url = bindings.url("ORIGIN_URL");
@@ -107,10 +156,27 @@ impl Configuration {
             None | Some("on") => true,
             Some("off") => false,
             Some(_) => {
-                bindings.faults.push(Fault::NotASwitch("ACCESS_LOG"));
+                bindings.faults.push(Fault::NotAWord("ACCESS_LOG", "`on` or `off`"));
                 true
             }
         };
+        let client_certificate = match bindings.optional("CLIENT_CERTIFICATE").as_deref() {
+            None | Some("off") => ClientCertificate::Off,
+            Some("cloudflare") => ClientCertificate::Cloudflare,
+            Some("client-cert-header") => ClientCertificate::Header,
+            Some(_) => {
+                let words = "`off`, `cloudflare` or `client-cert-header`";
+                bindings.faults.push(Fault::NotAWord("CLIENT_CERTIFICATE", words));
+                ClientCertificate::Off
+            }
+        };
+        for name in [exact::BINDING, location::BINDING, POLICY_STORE] {
+            if bindings.optional(name).is_some() {
+                bindings.faults.push(Fault::NotAnObject(name));
+            }
+        }
+        let optional = OPTIONAL.map(|(name, _)| (name, bindings.is_bound(name))).to_vec();
+        let region = bindings.optional("REGION");
         let metrics_token = bindings.optional("METRICS_TOKEN").map(|token| MetricsToken::new(&token));
         let required = (issuer, origin_url, edge_id, edge_seed, policy_key, code_key, client_address);
         match required {
@@ -130,6 +196,9 @@ impl Configuration {
                 access_log,
                 client_address,
                 metrics_token,
+                client_certificate,
+                optional,
+                region,
                 code_key,
                 service_secret,
             }),
@@ -146,10 +215,30 @@ impl Configuration {
             metrics_token: self.metrics_token.as_ref(),
             origin_key: &self.policy_key,
             edge_key: Some(&self.edge_key),
-            region: None,
+            region: self.region.as_deref(),
             policy_made_at: in_force.made_at,
-            has_exact_limits: false,
+            has_exact_limits: self.has(exact::BINDING),
         }
+    }
+
+    /// Who a request comes from.
+    pub(crate) fn peer(&self, head: &Head<'_>) -> Peer {
+        head.peer(&self.client_address, self.client_certificate)
+    }
+
+    /// Whether a binding that may be left out is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.optional.iter().any(|(optional, is_bound)| *optional == name && *is_bound)
+    }
+
+    /// What is not bound, and what the edge does without it, for the log; nothing when all is there.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let missing: Vec<String> = OPTIONAL
+            .iter()
+            .filter(|(name, _)| !self.has(name))
+            .map(|(name, without)| format!("{name} ({without})"))
+            .collect();
+        (!missing.is_empty()).then(|| format!("configuration: not bound: {}", missing.join(", ")))
     }
 }
 
@@ -169,10 +258,17 @@ struct Bindings<G> {
     faults: Vec<Fault>,
 }
 
-impl<G: Fn(&str) -> Option<String>> Bindings<G> {
-    /// A binding that may be left out; an empty one counts as left out.
+impl<G: Fn(&str) -> Option<Binding>> Bindings<G> {
+    /// A text that may be left out; an empty one counts as left out.
     fn optional(&self, name: &str) -> Option<String> {
-        (self.get)(name).filter(|text| !text.is_empty())
+        match (self.get)(name)? {
+            Binding::Text(text) => Some(text).filter(|text| !text.is_empty()),
+            Binding::Object => None,
+        }
+    }
+
+    fn is_bound(&self, name: &str) -> bool {
+        (self.get)(name).is_some_and(|binding| binding != Binding::Text(String::new()))
     }
 
     fn text(&mut self, name: &'static str) -> Option<String> {
@@ -221,7 +317,10 @@ mod tests {
         ];
         Configuration::read(|name| {
             let pair = change.iter().chain(&good).find(|(key, _)| *key == name);
-            pair.map(|(_, value)| (*value).to_owned())
+            pair.map(|(_, value)| match *value {
+                "(object)" => Binding::Object,
+                text => Binding::Text(text.to_owned()),
+            })
         })
     }
 
@@ -249,6 +348,8 @@ mod tests {
             ("GATEWAY_JWT_SECRET", "short"),
             ("CLIENT_ADDRESS", "x forwarded"),
             ("ACCESS_LOG", "maybe"),
+            ("CLIENT_CERTIFICATE", "on"),
+            ("EXACT_LIMITS", "yes"),
         ])
         .unwrap_err();
         assert_eq!(
@@ -261,9 +362,34 @@ mod tests {
                 Fault::NotAKey("POLICY_PUBLIC_KEY"),
                 Fault::TooShort("GATEWAY_JWT_SECRET"),
                 Fault::NotASource("CLIENT_ADDRESS"),
-                Fault::NotASwitch("ACCESS_LOG"),
+                Fault::NotAWord("ACCESS_LOG", "`on` or `off`"),
+                Fault::NotAWord("CLIENT_CERTIFICATE", "`off`, `cloudflare` or `client-cert-header`"),
+                Fault::NotAnObject("EXACT_LIMITS"),
             ]
         );
         assert!(faults.iter().all(|fault| fault.to_string().len() > 20));
+    }
+
+    #[test]
+    fn what_is_left_out_is_named_with_what_the_edge_does_without() {
+        let bare = read(&[]).unwrap();
+        let missing = bare.missing().unwrap();
+        for (name, without) in OPTIONAL {
+            assert!(missing.contains(&format!("{name} ({without})")), "{missing}");
+        }
+        assert!(bare.optional.iter().all(|(_, is_bound)| !is_bound));
+        let all = read(&[
+            ("GATEWAY_JWT_SECRET", "a secret of at least thirty-two bytes"),
+            ("METRICS_TOKEN", "m"),
+            ("REGION", "eu"),
+            ("EXACT_LIMITS", "(object)"),
+            ("LOCATION_LIMIT", "(object)"),
+            ("POLICY_STORE", "(object)"),
+            ("CLIENT_CERTIFICATE", "client-cert-header"),
+        ])
+        .unwrap();
+        assert_eq!(all.missing(), None);
+        assert!(all.has("EXACT_LIMITS") && !bare.has("EXACT_LIMITS"));
+        assert_eq!(all.client_certificate, ClientCertificate::Header);
     }
 }

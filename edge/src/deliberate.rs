@@ -6,8 +6,9 @@ use std::rc::Rc;
 use js_sys::{Object, Reflect, futures::future_to_promise};
 use shared::{
     decide::{
-        Facts, MAX_ORIGIN_BODY_BYTES, PlatformAnswer, QuestionId, Refusal, Verdict, decide,
-        decide_without_policy, may_revoke, origin_unavailable,
+        ChargeAnswer, Facts, MAX_ORIGIN_BODY_BYTES, PlatformAnswer, QuestionId, Refusal, ToOrigin,
+        ToUpstream, Verdict, decide, decide_without_policy, is_counted_by_location, may_revoke,
+        origin_unavailable, refused_by_location,
     },
     policy::{Freshness, may_refresh_for_key},
     problem::ProblemType,
@@ -19,18 +20,21 @@ use worker_sys::Context;
 use crate::{
     body::{self, BodyFault},
     clock,
-    configuration::Configuration,
-    head::Head,
+    configuration::{Binding, Configuration},
+    exact,
+    head::{Head, Peer},
     isolate::{self, InForce},
+    location,
+    lookup::{self, Found},
     origin,
     refresh::{self, OnBehalfOf},
     respond::{self, Responder, answer_at_once},
     signature,
 };
 
-/// How many look-ups one request may ask for: a form, a key, a signature, and the signature again when the policy changed meanwhile;
-/// one more for the last decision.
-const MAX_LOOK_UPS: usize = 5;
+/// How many look-ups one request may ask for: a form, a key, a credential, a signature and another one of a proof, a confirmation and
+/// a count; signature and confirmation again when the policy changed meanwhile; one more for the last decision.
+const MAX_LOOK_UPS: usize = 10;
 
 /// What the platform hands over with a request.
 pub(crate) struct Platform {
@@ -44,23 +48,37 @@ pub(crate) struct Platform {
 struct LookedUp {
     form: Option<Vec<u8>>,
     signatures: Vec<(QuestionId, PlatformAnswer)>,
+    credential: Option<Found>,
+    confirmation: Option<Found>,
+    charges: Vec<ChargeAnswer>,
     refreshed: bool,
+}
+
+/// How far a request has come already.
+#[derive(Debug, Default)]
+pub(crate) struct Before {
+    /// A verdict that was reached.
+    pub(crate) verdict: Option<Verdict>,
+    /// Upstreams that did not answer it, a line each.
+    pub(crate) failed_upstreams: String,
+    /// Whether the last of them took too long.
+    pub(crate) upstream_timed_out: bool,
+    /// What the exact limiter counted for it.
+    pub(crate) charges: Vec<ChargeAnswer>,
 }
 
 struct Deliberation<'a> {
     configuration: Rc<Configuration>,
     head: &'a Head<'a>,
-    address: String,
+    peer: Peer,
     platform: Platform,
     began: UnixMillis,
+    failed_upstreams: Vec<&'a str>,
+    upstream_timed_out: bool,
 }
 
-/// Goes on until there is an answer: the plan of a forwarding, or a response. `first` is a verdict that was reached already.
-pub(crate) async fn run(
-    head: String,
-    platform: Platform,
-    first: Option<Verdict>,
-) -> Result<JsValue, JsValue> {
+/// Goes on until there is an answer: the plan of a forwarding, or a response.
+pub(crate) async fn run(head: String, platform: Platform, before: Before) -> Result<JsValue, JsValue> {
     let began = clock::now();
     let head = Head::parse(&head);
     let configuration = match isolate::configuration() {
@@ -70,12 +88,24 @@ pub(crate) async fn run(
             None => return not_configured(&head),
         },
     };
-    let address = head.address(&configuration.client_address);
-    Deliberation { configuration, head: &head, address, platform, began }.run(first).await
+    let peer = configuration.peer(&head);
+    let Before { verdict, failed_upstreams, upstream_timed_out, charges } = before;
+    let failed_upstreams: Vec<&str> = failed_upstreams.lines().collect();
+    let deliberation = Deliberation {
+        configuration,
+        head: &head,
+        peer,
+        platform,
+        began,
+        failed_upstreams,
+        upstream_timed_out,
+    };
+    deliberation.run(verdict, LookedUp { charges, ..LookedUp::default() }).await
 }
 
 impl Deliberation<'_> {
-    async fn run(&self, first: Option<Verdict>) -> Result<JsValue, JsValue> {
+    async fn run(&self, first: Option<Verdict>, mut looked_up: LookedUp) -> Result<JsValue, JsValue> {
+        let is_repeated = !self.failed_upstreams.is_empty();
         if first.is_none() {
             let token = self.configuration.metrics_token.as_ref();
             let without_policy = decide_without_policy(&self.facts(&LookedUp::default()), token);
@@ -87,18 +117,20 @@ impl Deliberation<'_> {
                 return self.answer(&without_policy, None);
             }
         }
-        let mut looked_up = LookedUp::default();
-        let mut charged = first.is_some();
+        if let Some(refusal) = self.refusal_of_location().await {
+            return self.refuse(&refusal);
+        }
+        let mut is_counted = first.is_some() || is_repeated;
         let mut reached = first;
         for _ in 0..MAX_LOOK_UPS {
             let Some(in_force) = isolate::in_force() else { break };
             let verdict = reached.take().unwrap_or_else(|| {
                 let mut facts = self.facts(&looked_up);
-                facts.looked_up.already_charged = charged;
+                facts.looked_up.already_charged = is_counted;
                 let gate = self.configuration.gate(&in_force);
                 isolate::with_memory(|memory| decide(&gate, &facts, memory, clock::now()))
             });
-            charged = true;
+            is_counted = true;
             match verdict {
                 Verdict::NeedsForm(limit) => {
                     // One byte more than a form may have, so that the next verdict can say so.
@@ -115,18 +147,22 @@ impl Deliberation<'_> {
                     let answer = signature::check(&question).await;
                     looked_up.signatures.push((question.id(), answer));
                 }
-                Verdict::Origin(to_origin) => {
-                    return self.forward(&in_force, &to_origin.target, looked_up).await;
+                Verdict::NeedsCredential(question) => {
+                    let on_behalf_of = self.asking(&in_force);
+                    let found = lookup::credential(&self.configuration, on_behalf_of, &question).await;
+                    looked_up.credential = Some(found);
                 }
-                // Nothing gives these yet.
-                Verdict::NeedsCredential(_) | Verdict::NeedsConfirmation(_) | Verdict::NeedsCharge(_) => {
-                    break;
+                Verdict::NeedsConfirmation(question) => {
+                    let on_behalf_of = self.asking(&in_force);
+                    let found = lookup::confirmation(&self.configuration, on_behalf_of, &question).await;
+                    looked_up.confirmation = Some(found);
                 }
-                Verdict::Refuse(_)
-                | Verdict::Redirect(_)
-                | Verdict::Answer(_)
-                | Verdict::Preflight(_)
-                | Verdict::Upstream(_) => {
+                Verdict::NeedsCharge(charges) => {
+                    looked_up.charges.extend(exact::charge(&self.platform.env, &charges).await);
+                }
+                Verdict::Origin(to_origin) => return self.forward(&in_force, &to_origin, looked_up).await,
+                Verdict::Upstream(upstream) => return self.to_upstream(&upstream, &in_force, &looked_up),
+                Verdict::Refuse(_) | Verdict::Redirect(_) | Verdict::Answer(_) | Verdict::Preflight(_) => {
                     return self.answer(&verdict, Some(&in_force));
                 }
             }
@@ -134,15 +170,46 @@ impl Deliberation<'_> {
         self.refuse(&Refusal::problem(ProblemType::Internal, "The edge could not come to a decision."))
     }
 
+    /// The refusal of a request that its location has counted too often; without such a limit there is none.
+    async fn refusal_of_location(&self) -> Option<Refusal> {
+        let is_counted = self.configuration.has(location::BINDING)
+            && is_counted_by_location(self.head.method, self.head.target);
+        if !is_counted {
+            return None;
+        }
+        let key = self.facts(&LookedUp::default()).address_bytes();
+        let key = format!("{:032x}", u128::from_be_bytes(key));
+        refused_by_location(location::allows(&self.platform.env, &key).await)
+    }
+
+    /// The plan of a forwarding. An upstream that failed this very request is not tried again, whatever chose it.
+    fn to_upstream(
+        &self,
+        upstream: &ToUpstream,
+        in_force: &InForce,
+        looked_up: &LookedUp,
+    ) -> Result<JsValue, JsValue> {
+        if self.failed_upstreams.contains(&upstream.base.as_str()) {
+            return self.refuse(&upstream_failed());
+        }
+        let charges = exact::write_answers(&looked_up.charges);
+        Ok(self.responder().plan(upstream, in_force, &charges).into())
+    }
+
     fn facts<'b>(&'b self, looked_up: &'b LookedUp) -> Facts<'b> {
         Facts {
             looked_up: shared::decide::LookedUp {
                 form: looked_up.form.as_deref(),
                 signatures: &looked_up.signatures,
+                credential: looked_up.credential.as_ref().map(Found::as_answer),
+                confirmation: looked_up.confirmation.as_ref().map(Found::as_answer),
+                charges: &looked_up.charges,
                 refreshed: looked_up.refreshed,
-                ..shared::decide::LookedUp::default()
+                already_charged: false,
+                failed_upstreams: &self.failed_upstreams,
+                upstream_timed_out: self.upstream_timed_out,
             },
-            ..self.head.facts(&self.address)
+            ..self.head.facts(&self.peer)
         }
     }
 
@@ -180,7 +247,15 @@ impl Deliberation<'_> {
     }
 
     fn on_behalf_of(&self) -> OnBehalfOf {
-        OnBehalfOf { request_id: self.head.request_id.to_owned(), address: self.address.clone() }
+        OnBehalfOf { request_id: self.head.request_id.to_owned(), address: self.peer.address.clone() }
+    }
+
+    fn asking(&self, in_force: &InForce) -> lookup::OnBehalfOf<'_> {
+        lookup::OnBehalfOf {
+            request_id: self.head.request_id,
+            address: &self.peer.address,
+            policy_version: in_force.policy.version,
+        }
     }
 
     async fn refresh(&self, time_limit_millis: u32) {
@@ -216,9 +291,10 @@ impl Deliberation<'_> {
     async fn forward(
         &self,
         in_force: &InForce,
-        target: &str,
+        to_origin: &ToOrigin,
         looked_up: LookedUp,
     ) -> Result<JsValue, JsValue> {
+        let ToOrigin { target, answer: edits } = to_origin;
         let body = match looked_up.form {
             Some(form) => form,
             None if matches!(self.head.method, "GET" | "HEAD") => Vec::new(),
@@ -229,9 +305,12 @@ impl Deliberation<'_> {
         };
         let version = in_force.policy.version;
         let answer =
-            origin::forward(&self.configuration, self.head, target, body, &self.address, version).await;
+            origin::forward(&self.configuration, self.head, target, body, &self.peer.address, version).await;
         match answer {
             Ok(answer) => {
+                for (name, value) in edits {
+                    answer.headers().set(name, value)?;
+                }
                 let accepted = answer.status() < 400;
                 if accepted && may_revoke(self.head.method, target) {
                     isolate::note_change(clock::now());
@@ -249,6 +328,14 @@ impl Deliberation<'_> {
     }
 }
 
+/// The refusal of a request that no upstream answered.
+pub(crate) fn upstream_failed() -> Refusal {
+    Refusal::problem(
+        ProblemType::UpstreamUnavailable,
+        "The service behind this path did not answer. Try again, or tell the people who run it.",
+    )
+}
+
 fn refusal_of(fault: &BodyFault, limit: usize) -> Refusal {
     match fault {
         BodyFault::TooLarge => Refusal::body_too_large(limit),
@@ -260,9 +347,18 @@ fn refusal_of(fault: &BodyFault, limit: usize) -> Refusal {
 
 /// Reads the bindings and keeps them; `None` when some are wrong, which the log then lists.
 fn read_configuration(env: &Object) -> Option<Rc<Configuration>> {
-    let read = |name: &str| Reflect::get(env, &name.into()).ok().and_then(|binding| binding.as_string());
+    let read = |name: &str| {
+        let binding = Reflect::get(env, &name.into()).ok()?;
+        match binding.as_string() {
+            Some(text) => Some(Binding::Text(text)),
+            None => binding.is_object().then_some(Binding::Object),
+        }
+    };
     match Configuration::read(read) {
         Ok(configuration) => {
+            if let Some(missing) = configuration.missing() {
+                worker_sys::console_log!("{missing}");
+            }
             let configuration = Rc::new(configuration);
             isolate::keep_configuration(&configuration);
             Some(configuration)

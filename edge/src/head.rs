@@ -2,9 +2,15 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use shared::{decide::Facts, path::target_of_url};
+use shared::{
+    decide::{Certificate, Facts, LookedUp},
+    path::target_of_url,
+};
 
-use crate::configuration::ClientAddress;
+use crate::{
+    certificate,
+    configuration::{ClientAddress, ClientCertificate},
+};
 
 /// The head, taken apart. Header names are lower case and values free of line ends, as the Fetch standard has them.
 #[derive(Debug)]
@@ -13,17 +19,28 @@ pub(crate) struct Head<'a> {
     pub(crate) target: &'a str,
     pub(crate) request_id: &'a str,
     peer: &'a str,
+    peer_certificate: &'a str,
     headers: Vec<(&'a str, &'a str)>,
     header_names: String,
     header_bytes: usize,
 }
 
+/// Who a request comes from, as the sources tell it that this deployment trusts.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// The address, without a port.
+    pub(crate) address: String,
+    certificate: Option<certificate::Presented>,
+}
+
 impl<'a> Head<'a> {
-    /// Takes apart `METHOD\nURL\nREQUEST_ID\nPEER` and `\nNAME\nVALUE` for every header.
+    /// Takes apart `METHOD\nURL\nREQUEST_ID\nADDRESS\nCERTIFICATE` and `\nNAME\nVALUE` for every header; address and certificate are
+    /// the connection's.
     pub(crate) fn parse(text: &'a str) -> Self {
         let mut lines = text.split('\n');
         let mut line = || lines.next().unwrap_or_default();
         let (method, url, request_id, peer) = (line(), line(), line(), line());
+        let peer_certificate = line();
         let mut headers = Vec::with_capacity(16);
         let mut header_names = String::with_capacity(256);
         let mut header_bytes = 0_usize;
@@ -35,7 +52,16 @@ impl<'a> Head<'a> {
             header_bytes = header_bytes.saturating_add(name.len()).saturating_add(value.len());
             headers.push((name, value));
         }
-        let mut head = Self { method, target: "", request_id, peer, headers, header_names, header_bytes };
+        let mut head = Self {
+            method,
+            target: "",
+            request_id,
+            peer,
+            peer_certificate,
+            headers,
+            header_names,
+            header_bytes,
+        };
         head.target = target_of_url(url, head.header("host").unwrap_or_default()).unwrap_or_default();
         head
     }
@@ -45,8 +71,18 @@ impl<'a> Head<'a> {
         self.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
     }
 
+    /// Who the request comes from.
+    pub(crate) fn peer(&self, address: &ClientAddress, certificate: ClientCertificate) -> Peer {
+        let certificate = match certificate {
+            ClientCertificate::Off => None,
+            ClientCertificate::Cloudflare => certificate::of_cloudflare(self.peer_certificate),
+            ClientCertificate::Header => self.header("client-cert").and_then(certificate::of_header),
+        };
+        Peer { address: self.address(address), certificate }
+    }
+
     /// The caller's address, from the source that this deployment trusts; without the port that `peer` brings along.
-    pub(crate) fn address(&self, source: &ClientAddress) -> String {
+    fn address(&self, source: &ClientAddress) -> String {
         let text = match source {
             ClientAddress::Header(name) => self.header(name).unwrap_or_default(),
             ClientAddress::Peer => self.peer,
@@ -56,23 +92,34 @@ impl<'a> Head<'a> {
         address.map_or_else(|_| text.to_owned(), |address| address.to_string())
     }
 
-    /// The facts of this head; `address` is [`Self::address`].
-    pub(crate) fn facts<'b>(&'b self, address: &'b str) -> Facts<'b> {
+    /// The facts of this head; `peer` is [`Self::peer`].
+    pub(crate) fn facts<'b>(&'b self, peer: &'b Peer) -> Facts<'b> {
         Facts {
             method: self.method,
             target: self.target,
-            address,
+            address: &peer.address,
+            certificate: peer.certificate.as_ref().map(|certificate| match certificate {
+                certificate::Presented::Der(der) => Certificate::Der(der),
+                certificate::Presented::Thumbprint(thumbprint) => Certificate::Thumbprint(*thumbprint),
+            }),
             accept: self.header("accept"),
+            api_key: self.header("x-api-key"),
             authorization: self.header("authorization"),
             content_length: self.header("content-length"),
             content_type: self.header("content-type"),
             cookie: self.header("cookie"),
+            cors_headers: self.header("access-control-request-headers"),
+            cors_method: self.header("access-control-request-method"),
+            dpop: self.header("dpop"),
             fetch_site: self.header("sec-fetch-site"),
+            origin: self.header("origin"),
+            traceparent: self.header("traceparent"),
             transfer_encoding: self.header("transfer-encoding"),
+            upgrade: self.header("upgrade"),
             header_names: &self.header_names,
             header_bytes: self.header_bytes,
             request_id: self.request_id,
-            ..Facts::default()
+            looked_up: LookedUp::default(),
         }
     }
 }
@@ -81,12 +128,13 @@ impl<'a> Head<'a> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "POST\nhttp://127.0.0.1:8787/a/../b?x=1\nid-1\n[::1]:4711\nauthorization\nBearer a.b.c\nhost\n127.0.0.1:8787\ncf-connecting-ip\n192.0.2.7\nx-empty\n";
+    const TEXT: &str = "POST\nhttp://127.0.0.1:8787/a/../b?x=1\nid-1\n[::1]:4711\n\nauthorization\nBearer a.b.c\nhost\n127.0.0.1:8787\ncf-connecting-ip\n192.0.2.7\nx-empty\n";
 
     #[test]
     fn a_head_is_taken_apart() {
         let head = Head::parse(TEXT);
-        let facts = head.facts("a");
+        let peer = head.peer(&ClientAddress::Peer, ClientCertificate::Off);
+        let facts = head.facts(&peer);
         assert_eq!((facts.method, facts.target, facts.request_id), ("POST", "/a/../b?x=1", "id-1"));
         assert_eq!(facts.authorization, Some("Bearer a.b.c"));
         assert_eq!(facts.header_names, "authorization\nhost\ncf-connecting-ip\nx-empty");
@@ -109,12 +157,31 @@ mod tests {
 
     #[test]
     fn the_length_of_names_and_values_is_counted() {
-        assert_eq!(Head::parse("GET\nhttp://a/\ni\np\nhost\na\nx-b\ncde").facts("").header_bytes, 11);
+        assert_eq!(Head::parse("GET\nhttp://a/\ni\np\n\nhost\na\nx-b\ncde").header_bytes, 11);
     }
 
     #[test]
     fn a_head_without_a_host_has_no_target() {
         assert_eq!(Head::parse("GET\nhttp://a/b\ni\n").target, "");
         assert_eq!(Head::parse("").target, "");
+    }
+
+    #[test]
+    fn a_certificate_is_believed_from_the_source_that_is_trusted_alone() {
+        let thumbprint = "ab".repeat(32);
+        let text =
+            format!("GET\nhttp://a/b\ni\n192.0.2.1\nSUCCESS 0 {thumbprint}\nhost\na\nclient-cert\n:AQID:");
+        let head = Head::parse(&text);
+        let certificate = |source| {
+            let peer = head.peer(&ClientAddress::Peer, source);
+            match head.facts(&peer).certificate {
+                Some(Certificate::Der(der)) => format!("{der:?}"),
+                Some(Certificate::Thumbprint(thumbprint)) => format!("{}", thumbprint[31]),
+                None => String::new(),
+            }
+        };
+        assert_eq!(certificate(ClientCertificate::Off), "");
+        assert_eq!(certificate(ClientCertificate::Cloudflare), "171");
+        assert_eq!(certificate(ClientCertificate::Header), "[1, 2, 3]");
     }
 }

@@ -5,23 +5,30 @@
 
 mod access_log;
 mod body;
+mod certificate;
 mod clock;
 mod configuration;
 mod deliberate;
+mod exact;
 mod head;
 mod isolate;
+mod location;
+mod lookup;
 mod metrics;
 mod origin;
 mod plan;
 mod refresh;
 mod respond;
 mod signature;
+mod upstream;
+
+pub use exact::{arrivals_over_until, count_exactly};
+pub use upstream::{body_too_large, is_own_cookie, upstream_answered, upstream_failed};
 
 use js_sys::{Object, futures::future_to_promise};
 use shared::{
-    decide::{Refusal, Verdict, decide},
+    decide::{Verdict, decide},
     policy::Freshness,
-    problem::ProblemType,
     time::UnixMillis,
 };
 use wasm_bindgen::prelude::*;
@@ -29,7 +36,7 @@ use worker_sys::Context;
 
 use crate::{
     configuration::Configuration,
-    deliberate::Platform,
+    deliberate::{Before, Platform},
     head::Head,
     isolate::InForce,
     respond::{Responder, answer_at_once},
@@ -50,21 +57,8 @@ pub fn judge(
         First::NotYet => None,
     };
     let platform = Platform { request, env, context };
-    Ok(future_to_promise(deliberate::run(head, platform, first)).into())
-}
-
-/// The answer to a request whose upstream did not answer.
-#[wasm_bindgen]
-pub fn upstream_failed(head: &str) -> Result<web_sys::Response, JsValue> {
-    isolate::with_counters(metrics::Counters::upstream_failure);
-    let head = Head::parse(head);
-    let configuration = isolate::configuration();
-    let issuer = configuration.as_ref().map_or("", |configuration| &configuration.issuer);
-    let refusal = Refusal::problem(
-        ProblemType::UpstreamUnavailable,
-        "The service behind this path did not answer. Try again, or tell the people who run it.",
-    );
-    respond::rendered(&refusal.render(issuer, head.request_id), head.method)
+    let before = Before { verdict: first, ..Before::default() };
+    Ok(future_to_promise(deliberate::run(head, platform, before)).into())
 }
 
 enum First {
@@ -98,6 +92,6 @@ fn first_decision(
     head: &Head<'_>,
     now: UnixMillis,
 ) -> Verdict {
-    let address = head.address(&configuration.client_address);
-    isolate::with_memory(|memory| decide(&configuration.gate(in_force), &head.facts(&address), memory, now))
+    let peer = configuration.peer(head);
+    isolate::with_memory(|memory| decide(&configuration.gate(in_force), &head.facts(&peer), memory, now))
 }

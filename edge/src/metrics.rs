@@ -10,7 +10,18 @@ use shared::time::UnixMillis;
 pub(crate) struct Counters {
     decisions: BTreeMap<(&'static str, &'static str), u64>,
     refreshes: BTreeMap<&'static str, u64>,
-    upstream_failures: u64,
+    upstream_failures: BTreeMap<&'static str, u64>,
+    look_ups: BTreeMap<(&'static str, &'static str), u64>,
+    limits: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// What a scrape reads besides the counters: the state of things now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    /// The policy in force.
+    pub(crate) policy: Option<PolicyState>,
+    /// Which of the bindings that may be left out are there.
+    pub(crate) bindings: Vec<(&'static str, bool)>,
 }
 
 /// The policy in force, as metrics tell it.
@@ -35,64 +46,72 @@ impl Counters {
         increment(self.refreshes.entry(outcome).or_default());
     }
 
-    /// Counts an upstream that did not answer.
-    pub(crate) fn upstream_failure(&mut self) {
-        increment(&mut self.upstream_failures);
+    /// Counts a failure of an upstream: what it did.
+    pub(crate) fn upstream_failure(&mut self, kind: &'static str) {
+        increment(self.upstream_failures.entry(kind).or_default());
+    }
+
+    /// Counts a question to the origin or the platform: what was asked, and what came of it.
+    pub(crate) fn look_up(&mut self, kind: &'static str, outcome: &'static str) {
+        increment(self.look_ups.entry((kind, outcome)).or_default());
+    }
+
+    /// Counts what a limiter outside this isolate said.
+    pub(crate) fn limit(&mut self, tier: &'static str, outcome: &'static str) {
+        increment(self.limits.entry((tier, outcome)).or_default());
     }
 
     /// The text that a scrape gets.
-    pub(crate) fn render(&self, policy: Option<PolicyState>, now: UnixMillis) -> String {
+    pub(crate) fn render(&self, state: &State, now: UnixMillis) -> String {
         let mut text = String::new();
-        family(
-            &mut text,
-            "gateward_edge_decisions_total",
-            "counter",
-            "Decisions of this isolate, by endpoint and outcome.",
-        );
-        for ((endpoint, outcome), count) in &self.decisions {
-            let labels = format!("{{endpoint=\"{endpoint}\",outcome=\"{outcome}\"}}");
-            sample(&mut text, "gateward_edge_decisions_total", &labels, count);
+        let name = "gateward_edge_decisions_total";
+        family(&mut text, name, "counter", "Decisions of this isolate, by endpoint and outcome.");
+        pairs(&mut text, name, ["endpoint", "outcome"], &self.decisions);
+        let name = "gateward_edge_policy_refreshes_total";
+        family(&mut text, name, "counter", "Attempts of this isolate to refresh its policy, by outcome.");
+        singles(&mut text, name, "outcome", &self.refreshes);
+        let name = "gateward_edge_upstream_failures_total";
+        family(&mut text, name, "counter", "Failures of upstreams that this isolate saw, by kind.");
+        singles(&mut text, name, "kind", &self.upstream_failures);
+        let name = "gateward_edge_look_ups_total";
+        family(&mut text, name, "counter", "Questions of this isolate to origin and platform, by outcome.");
+        pairs(&mut text, name, ["kind", "outcome"], &self.look_ups);
+        let name = "gateward_edge_limits_total";
+        family(&mut text, name, "counter", "Answers of limiters outside this isolate, by tier.");
+        pairs(&mut text, name, ["tier", "outcome"], &self.limits);
+        let name = "gateward_edge_binding";
+        family(&mut text, name, "gauge", "Whether a binding that may be left out is there.");
+        for (binding, is_bound) in &state.bindings {
+            sample(&mut text, name, &format!("{{name=\"{binding}\"}}"), &u8::from(*is_bound));
         }
-        family(
-            &mut text,
-            "gateward_edge_policy_refreshes_total",
-            "counter",
-            "Attempts of this isolate to refresh its policy, by outcome.",
-        );
-        for (outcome, count) in &self.refreshes {
-            sample(
-                &mut text,
-                "gateward_edge_policy_refreshes_total",
-                &format!("{{outcome=\"{outcome}\"}}"),
-                count,
-            );
-        }
-        family(
-            &mut text,
-            "gateward_edge_upstream_failures_total",
-            "counter",
-            "Requests of this isolate that no upstream answered.",
-        );
-        sample(&mut text, "gateward_edge_upstream_failures_total", "", &self.upstream_failures);
-        if let Some(policy) = policy {
-            family(
-                &mut text,
-                "gateward_edge_policy_version",
-                "gauge",
-                "Version of the policy in force in this isolate.",
-            );
-            sample(&mut text, "gateward_edge_policy_version", "", &policy.version);
-            family(
-                &mut text,
-                "gateward_edge_policy_age_seconds",
-                "gauge",
-                "Time since the origin last confirmed the policy in force.",
-            );
+        if let Some(policy) = state.policy {
+            let name = "gateward_edge_policy_version";
+            family(&mut text, name, "gauge", "Version of the policy in force in this isolate.");
+            sample(&mut text, name, "", &policy.version);
+            let name = "gateward_edge_policy_age_seconds";
+            family(&mut text, name, "gauge", "Time since the origin last confirmed the policy in force.");
             let age = now.since(policy.made_at);
             let seconds = format!("{}.{:03}", age.div_euclid(1000), age.rem_euclid(1000));
-            sample(&mut text, "gateward_edge_policy_age_seconds", "", &seconds);
+            sample(&mut text, name, "", &seconds);
         }
         text
+    }
+}
+
+fn singles(text: &mut String, name: &str, label: &str, counts: &BTreeMap<&'static str, u64>) {
+    for (value, count) in counts {
+        sample(text, name, &format!("{{{label}=\"{value}\"}}"), count);
+    }
+}
+
+fn pairs(
+    text: &mut String,
+    name: &str,
+    [first, second]: [&str; 2],
+    counts: &BTreeMap<(&'static str, &'static str), u64>,
+) {
+    for ((one, other), count) in counts {
+        sample(text, name, &format!("{{{first}=\"{one}\",{second}=\"{other}\"}}"), count);
     }
 }
 
@@ -116,20 +135,29 @@ mod tests {
         counters.decision("project", "to_upstream");
         counters.decision("token", "invalid_grant");
         counters.refresh("changed");
-        counters.upstream_failure();
-        let state = PolicyState { version: 7, made_at: UnixMillis(1_000) };
-        let text = counters.render(Some(state), UnixMillis(3_250));
+        counters.upstream_failure("timed_out");
+        counters.look_up("credential", "answered");
+        counters.limit("exact", "refused");
+        let state = State {
+            policy: Some(PolicyState { version: 7, made_at: UnixMillis(1_000) }),
+            bindings: vec![("EXACT_LIMITS", true), ("REGION", false)],
+        };
+        let text = counters.render(&state, UnixMillis(3_250));
         for line in [
             "# TYPE gateward_edge_decisions_total counter",
             "gateward_edge_decisions_total{endpoint=\"project\",outcome=\"to_upstream\"} 2",
             "gateward_edge_decisions_total{endpoint=\"token\",outcome=\"invalid_grant\"} 1",
             "gateward_edge_policy_refreshes_total{outcome=\"changed\"} 1",
-            "gateward_edge_upstream_failures_total 1",
+            "gateward_edge_upstream_failures_total{kind=\"timed_out\"} 1",
+            "gateward_edge_look_ups_total{kind=\"credential\",outcome=\"answered\"} 1",
+            "gateward_edge_limits_total{tier=\"exact\",outcome=\"refused\"} 1",
+            "gateward_edge_binding{name=\"EXACT_LIMITS\"} 1",
+            "gateward_edge_binding{name=\"REGION\"} 0",
             "gateward_edge_policy_version 7",
             "gateward_edge_policy_age_seconds 2.250",
         ] {
             assert!(text.lines().any(|got| got == line), "{line}\n{text}");
         }
-        assert!(!Counters::default().render(None, UnixMillis(0)).contains("policy_version"));
+        assert!(!Counters::default().render(&State::default(), UnixMillis(0)).contains("policy_version"));
     }
 }

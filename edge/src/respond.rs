@@ -1,7 +1,7 @@
 //! Responses of the edge's own, with their metric and their line in the access log. It may not decide what is answered.
 
 use shared::{
-    decide::{Document, Refusal, Rendered, Verdict},
+    decide::{Document, Refusal, Rendered, ToUpstream, Verdict},
     header, metadata,
     time::UnixMillis,
 };
@@ -14,7 +14,7 @@ use crate::{
     configuration::Configuration,
     head::Head,
     isolate::{self, InForce},
-    metrics::PolicyState,
+    metrics::{PolicyState, State},
     plan,
 };
 
@@ -27,6 +27,13 @@ pub(crate) struct Responder<'a> {
 }
 
 impl Responder<'_> {
+    /// The plan of a forwarding, counted; whoever acts on it writes its line of the log. `charges` is [`plan::write`]'s.
+    pub(crate) fn plan(&self, upstream: &ToUpstream, in_force: &InForce, charges: &str) -> String {
+        let line = self.line(Some("project"), "to_upstream");
+        let line = line.map_or_else(String::new, |line| line.forwarded(upstream, in_force));
+        plan::write(upstream, &line, charges)
+    }
+
     /// Counts a decision and returns the line about it, if there is a log. `endpoint` saves finding it again.
     fn line(&self, endpoint: Option<&'static str>, outcome: &'static str) -> Option<Line<'_>> {
         let endpoint = endpoint.unwrap_or_else(|| endpoint_name(self.head.target));
@@ -59,9 +66,7 @@ pub(crate) fn answer_at_once(
     let issuer = &configuration.issuer;
     let response = match verdict {
         Verdict::Upstream(upstream) => {
-            let line = responder.line(Some("project"), verdict.outcome());
-            let line = line.map_or_else(String::new, |line| line.unanswered());
-            return Ok(Some(plan::write(upstream, &line).into()));
+            return Ok(in_force.map(|in_force| responder.plan(upstream, in_force, "").into()));
         }
         Verdict::Refuse(refusal) => return responder.refuse(refusal).map(|answer| Some(answer.into())),
         Verdict::Redirect(redirect) => {
@@ -72,7 +77,7 @@ pub(crate) fn answer_at_once(
             rendered(&Rendered { status: 303, headers, body: String::new() }, head.method)?
         }
         Verdict::Answer(document) => {
-            let answer = render_document(*document, issuer, head.request_id, in_force);
+            let answer = render_document(*document, configuration, head.request_id, in_force);
             rendered(&answer, head.method)?
         }
         Verdict::Preflight(answer) => {
@@ -99,7 +104,7 @@ fn own_headers(issuer: &str, request_id: &str) -> Vec<(&'static str, String)> {
 
 fn render_document(
     document: Document,
-    issuer: &str,
+    configuration: &Configuration,
     request_id: &str,
     in_force: Option<&InForce>,
 ) -> Rendered {
@@ -108,9 +113,14 @@ fn render_document(
     let (content_type, cache_control, body) = match document {
         Document::Ping => ("application/json", "no-store", r#"{"status":"ok"}"#.to_owned()),
         Document::Metrics => {
-            let state = in_force
-                .map(|in_force| PolicyState { version: in_force.policy.version, made_at: in_force.made_at });
-            let body = isolate::with_counters(|counters| counters.render(state, now));
+            let state = State {
+                policy: in_force.map(|in_force| PolicyState {
+                    version: in_force.policy.version,
+                    made_at: in_force.made_at,
+                }),
+                bindings: configuration.optional.clone(),
+            };
+            let body = isolate::with_counters(|counters| counters.render(&state, now));
             ("text/plain; version=0.0.4; charset=utf-8", "no-store", body)
         }
         Document::ServerMetadata => (
@@ -124,7 +134,7 @@ fn render_document(
             policy.map(|policy| metadata::jwk_set(policy, now)).unwrap_or_default(),
         ),
     };
-    let mut headers = own_headers(issuer, request_id);
+    let mut headers = own_headers(&configuration.issuer, request_id);
     headers.push(("content-type", content_type.into()));
     headers.push(("cache-control", cache_control.into()));
     Rendered { status: 200, headers, body }

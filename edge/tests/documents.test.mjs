@@ -91,7 +91,7 @@ gatewayTest("the log has a line a request, and no secret", async ({ keys, edge }
   const forwarded = await edge.request("/oauth/revoke", form({ client_id: "app", token: "secret-token" }));
   const [line] = await edge.logged(/\{.*"outcome":"to_upstream".*\}/);
   const { at, request_id: id, duration_ms: duration, ...rest } = JSON.parse(line);
-  assert.deepEqual(rest, { method: "GET", endpoint: "project", project: "notes", service: "api", outcome: "to_upstream", status: 200 });
+  assert.deepEqual(rest, { method: "GET", endpoint: "project", project: "notes", service: "api", outcome: "to_upstream", upstream: 0, status: 200 });
   assert.ok(Math.abs(at - Date.now()) < 60_000 && duration >= 0 && /^[0-9a-f-]{36}$/.test(id));
   await edge.logged(new RegExp(`${refused.headers["x-request-id"]}.*"outcome":"token-signature","status":401`));
   await edge.logged(new RegExp(`${forwarded.headers["x-request-id"]}.*"endpoint":"revoke".*"outcome":"to_origin","status":200`));
@@ -101,7 +101,7 @@ gatewayTest("the log has a line a request, and no secret", async ({ keys, edge }
 gatewayTest("the log can be switched off", async ({ keys, edge }) => {
   assert.equal((await edge.request("/notes/api/x", { token: accessToken(keys) })).status, 200);
   assert.equal((await edge.request("/notes/api/x")).status, 401);
-  assert.equal(edge.log, "");
+  assert.equal(edge.log.replace(/^configuration: not bound: .*\n/, ""), "");
 }, { bindings: { ACCESS_LOG: "off" } });
 
 gatewayTest("the address is the trusted header's where one is named", async ({ keys, upstream, origin, edge }) => {

@@ -89,7 +89,7 @@ gatewayTest("an upstream that does not answer is a 502 that says so", async ({ k
   const answer = await edge.request("/notes/api/x", { token: accessToken(keys) });
   assert.equal(answer.status, 502);
   assert.match(answer.json.type, /upstream-unavailable$/);
-  assert.match((await edge.request("/metrics")).text, /^gateward_edge_upstream_failures_total 1$/m);
+  assert.match((await edge.request("/metrics")).text, /^gateward_edge_upstream_failures_total\{kind="unreachable"\} 1$/m);
 });
 
 gatewayTest("a GET with a body is refused, one that announces none is not; TRACE shows nothing", async ({ keys, upstream, origin, edge }) => {

@@ -98,6 +98,9 @@ export class Origin {
   /** Answers the policy another way. */
   policyAnswer;
 
+  /** How single paths are answered. */
+  internal = {};
+
   constructor(keys, upstreamUrl, change = () => {}) {
     this.keys = keys;
     this.statementKey = keys.policy;
@@ -130,6 +133,7 @@ export class Origin {
     const seen = { method, url, headers, rawHeaders, body, assertion: this.keys.edge.read(headers["x-gateway-edge-assertion"] ?? "..") };
     this.requests.push(seen);
     this.faults.push(...assertionFaults(seen));
+    if (url in this.internal) return this.internal[url](seen, response);
     if (url !== "/internal/policy") return this.answer(seen, response);
     if (this.policyAnswer) return this.policyAnswer(seen, response);
     const content = Buffer.from(JSON.stringify(this.policy));
@@ -218,11 +222,15 @@ export async function startUpstream(rig, answer) {
   return upstream;
 }
 
-/** workerd with the built worker; `bindings` is laid over what the edge needs. */
-export async function startEdge(rig, keys, originUrl, bindings = {}, dist = DIST) {
+/**
+ * workerd with the built worker; `bindings` is laid over what the edge needs. Options: `isolates` of the worker, each behind a port
+ * of its own; `exactLimits` with its storage in memory, or on disk in the folder `storage`; `more`, bindings in workerd's own
+ * words; `extensions`, modules by name for those.
+ */
+export async function startEdge(rig, keys, originUrl, bindings = {}, { isolates = 1, ...options } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "gateward-edge-"));
   rig.onStop(() => rmSync(folder, { recursive: true }));
-  cpSync(dist, folder, { recursive: true });
+  cpSync(DIST, folder, { recursive: true });
   const values = {
     ISSUER,
     ORIGIN_URL: originUrl,
@@ -235,25 +243,33 @@ export async function startEdge(rig, keys, originUrl, bindings = {}, dist = DIST
     METRICS_TOKEN: "",
     ...bindings,
   };
-  writeFileSync(join(folder, "workerd.capnp"), configuration(folder, values));
-  const child = spawn(WORKERD, ["serve", "--control-fd=3", join(folder, "workerd.capnp")], { stdio: ["ignore", "pipe", "pipe", "pipe"] });
+  const names = Array.from({ length: isolates }, (_, index) => `edge${index}`);
+  writeFileSync(join(folder, "workerd.capnp"), configuration(folder, values, names, options));
+  const edge = await spawnWorkerd(rig, join(folder, "workerd.capnp"), names);
+  const [port] = edge.ports;
+  Object.assign(edge, { port, request: (path, options) => request(port, path, options), raw: (text) => raw(port, text) });
+  return edge;
+}
+
+/** A workerd that listens on the named sockets. */
+export async function spawnWorkerd(rig, file, sockets, environment = process.env) {
+  const child = spawn(WORKERD, ["serve", "--control-fd=3", file], { stdio: ["ignore", "pipe", "pipe", "pipe"], env: environment });
   const edge = { log: "", child };
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => { edge.log += data; });
   const ended = new Promise((resolve) => child.once("exit", resolve));
-  // It would wait for requests that a test left hanging.
-  rig.onStop(async () => { child.kill("SIGKILL"); await ended; });
-  edge.port = await new Promise((resolve, reject) => {
+  /** Ends it as a power cut would. It would wait for requests that a test left hanging otherwise. */
+  edge.kill = async () => { child.kill("SIGKILL"); await ended; };
+  rig.onStop(edge.kill);
+  edge.ports = await new Promise((resolve, reject) => {
     let events = "";
     child.stdio[3].on("data", (data) => {
       events += data;
-      const port = /"port":(\d+)/.exec(events)?.[1];
-      if (port) resolve(Number(port));
+      const ports = sockets.map((name) => Number(new RegExp(`"socket":"${name}","port":(\\d+)`).exec(events)?.[1]));
+      if (ports.every(Boolean)) resolve(ports);
     });
     child.once("exit", (code) => reject(new Error(`workerd ended with ${code}: ${edge.log}`)));
     child.once("error", reject);
   });
-  edge.request = (path, options) => request(edge.port, path, options);
-  edge.raw = (text) => raw(edge.port, text);
   /** Waits until the log has a line that matches. */
   edge.logged = async (pattern) => {
     while (!pattern.test(edge.log)) await new Promise((resolve) => child.stdout.once("data", resolve));
@@ -262,22 +278,31 @@ export async function startEdge(rig, keys, originUrl, bindings = {}, dist = DIST
   return edge;
 }
 
-function configuration(folder, values) {
+function configuration(folder, values, names, { exactLimits = false, storage, more = [], extensions = {} }) {
   const files = readdirSync(folder, { recursive: true }).filter((name) => /\.(m?js|wasm)$/.test(name));
   // The entry comes first: workerd takes the first module as the worker.
   files.sort((a, b) => Number(b === "entry.mjs") - Number(a === "entry.mjs"));
   const modules = files.map((name) => `(name = "${name}", ${name.endsWith(".wasm") ? "wasm" : "esModule"} = embed "${name}")`);
   const bindings = Object.entries(values).map(([name, value]) => `(name = "${name}", text = ${JSON.stringify(value)})`);
+  if (exactLimits) bindings.push(`(name = "EXACT_LIMITS", durableObjectNamespace = (className = "ExactLimits", serviceName = "${names[0]}"))`);
+  const disk = storage ? [`(name = "storage", disk = (path = ${JSON.stringify(storage)}, writable = true))`] : [];
+  const services = [...names.map((name) => `(name = "${name}", worker = .${name})`), ...disk, '(name = "internet", network = (allow = ["public", "private", "local"]))'];
+  const sockets = names.map((name) => `(name = "${name}", address = "127.0.0.1:0", http = (), service = "${name}")`);
+  const worker = (name, index) => `const ${name} :Workerd.Worker = (
+  modules = [${modules.join(", ")}],
+  bindings = [${[...bindings, ...more].join(", ")}],
+  compatibilityDate = "${COMPATIBILITY_DATE}",
+${exactLimits && index === 0 ? `  durableObjectNamespaces = [(className = "ExactLimits", uniqueKey = "exact-limits", enableSql = true)],
+  durableObjectStorage = (${storage ? 'localDisk = "storage"' : "inMemory = void"}),
+` : ""});`;
+  const extension = Object.entries(extensions).map(([name, text]) => `(name = "${name}", internal = true, esModule = ${JSON.stringify(text)})`);
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
-  services = [(name = "edge", worker = .edge), (name = "internet", network = (allow = ["public", "private", "local"]))],
-  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "edge")],
+  services = [${services.join(", ")}],
+  sockets = [${sockets.join(", ")}],
+  extensions = [(modules = [${extension.join(", ")}])],
 );
-const edge :Workerd.Worker = (
-  modules = [${modules.join(", ")}],
-  bindings = [${bindings.join(", ")}],
-  compatibilityDate = "${COMPATIBILITY_DATE}",
-);
+${names.map(worker).join("\n")}
 `;
 }
 
@@ -341,10 +366,10 @@ export function gatewayTest(name, body, options) {
 }
 
 /** A whole gateway: upstream, origin and edge. */
-export async function startGateway(rig, { change, bindings, upstreamAnswer } = {}) {
+export async function startGateway(rig, { change, bindings, upstreamAnswer, edge: options } = {}) {
   const keys = new Keys();
   const upstream = await startUpstream(rig, upstreamAnswer);
   const origin = await new Origin(keys, upstream.url, change).start(rig);
-  const edge = await startEdge(rig, keys, origin.server.url, bindings);
+  const edge = await startEdge(rig, keys, origin.server.url, bindings, options);
   return { keys, upstream, origin, edge };
 }

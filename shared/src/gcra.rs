@@ -19,9 +19,24 @@ pub struct Quota {
 pub struct ArrivalTime(u64);
 
 impl ArrivalTime {
+    /// The time that [`Self::micros`] gave.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the epoch, for whoever keeps states elsewhere.
+    pub const fn micros(self) -> u64 {
+        self.0
+    }
+
+    /// The latest state that is over at `now`.
+    pub const fn over_until(now: UnixMillis) -> Self {
+        Self(now.0.saturating_mul(1000))
+    }
+
     /// Whether a key with this state has its full quota again at `now`, so that the state may be forgotten.
     pub const fn is_over(self, now: UnixMillis) -> bool {
-        self.0 <= now.0.saturating_mul(1000)
+        self.0 <= Self::over_until(now).0
     }
 }
 

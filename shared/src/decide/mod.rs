@@ -5,6 +5,7 @@ mod confirmation;
 mod credential;
 mod endpoint;
 mod facts;
+mod location;
 mod memory;
 mod metrics_token;
 mod oauth;
@@ -16,6 +17,7 @@ mod verdict;
 
 pub use endpoint::{Endpoint, is_gateway_path};
 pub use facts::{Answer, Certificate, ChargeAnswer, Facts, LookedUp, PlatformAnswer, QuestionId};
+pub use location::{is_counted_by_location, refused_by_location};
 pub use memory::Memory;
 pub use metrics_token::MetricsToken;
 pub use oauth::{REVOCATION_PARAMETERS, TOKEN_PARAMETERS};

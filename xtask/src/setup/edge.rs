@@ -1,4 +1,4 @@
-//! The edge as a worker: its wasm, wasm-bindgen's glue and the hand-written entry, side by side in `edge/dist`.
+//! The edge as a worker: its wasm, wasm-bindgen's glue and the modules written by hand, side by side in `edge/dist`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use crate::project::Project;
 
 /// The module that the runtime starts with.
 const ENTRY: &str = "entry.mjs";
+/// The modules that are written by hand.
+const OWN: [&str; 2] = [ENTRY, "exact-limits.mjs"];
 /// Beside the modules: what they were made from.
 const STAMP: &str = "made-from.txt";
 
@@ -24,14 +26,14 @@ pub(crate) fn build(project: &Project) -> Result<PathBuf> {
     let artifacts = build::build(&mut command, "edge (cargo build for wasm)", &project.setup_log("edge")?)?;
     let wasm = artifacts.file("edge", ".wasm").context("cargo built no wasm module of the edge")?;
     let dist = project.path("edge/dist");
-    let entry = project.path("edge").join(ENTRY);
-    let made_from = made_from(&wasm, &entry)?;
+    let own = project.path("edge");
+    let made_from = made_from(&wasm, &own)?;
     if std::fs::read_to_string(dist.join(STAMP)).is_ok_and(|stamp| stamp == made_from) {
         return Ok(dist);
     }
     let step = Step::begin("the edge's modules (wasm-bindgen)");
     let fresh = dist.with_extension(format!("new-{}", clock::unix_millis()));
-    let bound = bind(&wasm, &entry, &fresh)
+    let bound = bind(&wasm, &own, &fresh)
         .and_then(|()| std::fs::write(fresh.join(STAMP), made_from).context("cannot mark the modules"))
         .and_then(|()| replace(&fresh, &dist));
     if bound.is_err() {
@@ -44,7 +46,7 @@ pub(crate) fn build(project: &Project) -> Result<PathBuf> {
 }
 
 /// Writes the modules into a fresh folder.
-fn bind(wasm: &Path, entry: &Path, fresh: &Path) -> Result<()> {
+fn bind(wasm: &Path, own: &Path, fresh: &Path) -> Result<()> {
     std::fs::create_dir_all(fresh).with_context(|| format!("cannot create {}", fresh.display()))?;
     Bindgen::new()
         .input_path(wasm)
@@ -62,7 +64,11 @@ fn bind(wasm: &Path, entry: &Path, fresh: &Path) -> Result<()> {
         .context(
             "wasm-bindgen refused the edge's module; is the crate's wasm-bindgen the version in Cargo.lock?",
         )?;
-    std::fs::copy(entry, fresh.join(ENTRY)).with_context(|| format!("cannot copy {}", entry.display()))?;
+    for name in OWN {
+        let module = own.join(name);
+        std::fs::copy(&module, fresh.join(name))
+            .with_context(|| format!("cannot copy {}", module.display()))?;
+    }
     Ok(())
 }
 
@@ -105,10 +111,10 @@ pub(crate) fn kind(module: &Path) -> Option<&'static str> {
     }
 }
 
-/// Names what the modules are made from: another file, a newer one or another entry means that they are made again.
-fn made_from(wasm: &Path, entry: &Path) -> Result<String> {
+/// Names what the modules are made from: another file or a newer one means that they are made again.
+fn made_from(wasm: &Path, own: &Path) -> Result<String> {
     let mut text = String::new();
-    for input in [wasm, entry] {
+    for input in std::iter::once(wasm.to_path_buf()).chain(OWN.map(|name| own.join(name))) {
         let facts = input.metadata().with_context(|| format!("cannot look at {}", input.display()))?;
         let modified = facts.modified().context("this file system keeps no times")?;
         writeln!(text, "{} {} {modified:?}", input.display(), facts.len()).context("cannot write text")?;
