@@ -189,7 +189,7 @@ fn without_own_cookies(cookie: &str) -> Option<String> {
     }
     let kept: Vec<&str> = cookie
         .split(';')
-        .map(|pair| pair.trim_matches(' '))
+        .map(str::trim)
         .filter(|pair| !pair.starts_with(OWN_COOKIE_PREFIX))
         .collect();
     (!kept.is_empty()).then(|| kept.join("; "))
