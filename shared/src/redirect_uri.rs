@@ -44,11 +44,12 @@ pub fn may_be_registered(uri: &str) -> bool {
     let Some((scheme, rest)) = uri.split_once(':') else { return false };
     let well_formed = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    let authority = rest.strip_prefix("//").and_then(authority);
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        return false;
+    }
     match scheme.to_ascii_lowercase().as_str() {
-        "https" => rest
-            .strip_prefix("//")
-            .and_then(authority)
-            .is_some_and(|authority| !authority.is_empty() && !authority.contains('@')),
+        "https" => authority.is_some_and(|authority| !authority.is_empty()),
         "http" => loopback_parts(uri).is_some(),
         "javascript" | "data" | "vbscript" | "file" | "blob" | "about" | "view-source" => false,
         // A private-use scheme must look like a reversed domain name (RFC 8252 §7.1).
@@ -119,6 +120,7 @@ mod tests {
             "javascript:alert(1)",
             "data:text/html,x",
             "https://user@app.test/cb",
+            "com.example.app://user@host/cb",
             "https://app.test/cb#fragment",
             "https:///cb",
             "https://app.test/\r\nx",
