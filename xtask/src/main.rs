@@ -1,10 +1,11 @@
-//! What a developer of Gateward runs: `cargo xtask up`, `demo`, `test`, `bench`, `gateward`, `build-edge`.
+//! What a developer of Gateward runs: `cargo xtask up`, `demo`, `test`, `bench`, `fuzz`, `gateward`, `build-edge`.
 
 mod bench;
 mod clock;
 mod demo;
 mod entropy;
 mod exec;
+mod fuzz;
 mod gateward;
 mod postgres;
 mod progress;
@@ -39,6 +40,7 @@ enum Command {
     Demo(demo::Options),
     Test(test::Options),
     Bench(bench::Options),
+    Fuzz(fuzz::Options),
     Gateward(gateward::Options),
     /// Builds the edge's modules into edge/dist; `wrangler` calls it.
     #[command(
@@ -74,6 +76,7 @@ fn run(command: Command) -> Result<()> {
         Command::Up(options) => up::run(&project, &options),
         Command::Gateward(options) => gateward::run(&project, &options),
         Command::Bench(options) => bench::run(&project, &options),
+        Command::Fuzz(options) => fuzz::run(&project, &options),
         Command::Demo(options) => demo::run(&project, &options),
         Command::Test(options) => test::run(&project, &options),
         Command::BuildEdge => {

@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 
 use crate::clock::{Stopwatch, human};
 use crate::exec;
+use crate::fuzz;
 use crate::progress::say;
 use crate::project::Project;
 use crate::setup::build::cargo;
@@ -36,7 +37,7 @@ enum Suite {
     Format,
     /// clippy natively and for wasm; cargo-deny where it is installed
     Lint,
-    /// The rules: needs no database, network or workerd
+    /// The rules, and what the fuzzer kept: needs no database, network or workerd
     Shared,
     /// The same corpus gives the same verdicts natively and in wasm
     Corpus,
@@ -53,9 +54,15 @@ enum Suite {
 impl Suite {
     fn run(self, project: &Project) -> Result<()> {
         match self {
-            Self::Format => exec::stream(cargo(project).args(["fmt", "--all", "--check"])),
+            Self::Format => {
+                exec::stream(cargo(project).args(["fmt", "--all", "--check"]))?;
+                exec::stream(cargo(project).args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
+            }
             Self::Lint => lint::run(project),
-            Self::Shared => exec::stream(cargo(project).args(["test", "--package", "shared"])),
+            Self::Shared => {
+                exec::stream(cargo(project).args(["test", "--package", "shared"]))?;
+                fuzz::replay(project)
+            }
             Self::Corpus => corpus::run(project),
             Self::Xtask => exec::stream(cargo(project).args(["test", "--package", "xtask"])),
             Self::Edge => edge::run(project),
