@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use shared::{
     jwt::SigningKey,
-    policy::{ActivePolicy, STATEMENT_HEADER, Upstream},
+    policy::{ActivePolicy, Credential, STATEMENT_HEADER, Upstream},
     time::UnixMillis,
 };
 use sqlx::{Connection as _, PgConnection};
@@ -62,7 +62,6 @@ async fn an_edge_gets_what_the_rows_say_signed_and_learns_cheaply_that_nothing_c
             ActivePolicy::accept(first.header(STATEMENT_HEADER), &first.body, &key, ISSUER, None).unwrap();
         let service = &active.policy.projects["notes"].services["api"];
         assert_eq!(service.upstreams, [Upstream::new("http://127.0.0.1:9100")]);
-        use shared::policy::Credential;
         assert_eq!(service.credentials, [Credential::AccessToken, Credential::ApiKey]);
         assert!(service.public[0].covers("GET", "/health"));
         assert_eq!(active.policy.clients["app"].redirect_uris, ["https://app.test/cb"]);
