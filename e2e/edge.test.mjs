@@ -290,7 +290,7 @@ test("an address that asks too often is told when to come back, and another addr
     refused = answers.find(({ status }) => status === 429);
   }
   assertProblem(refused, 429, "rate-limited");
-  const [, quota, window] = /^"address";q=(\d+);w=(\d+)$/.exec(refused.headers["ratelimit-policy"]) ?? [];
+  const [, quota, window] = /^"address";q=(\d+);w=(\d+);tier=isolate$/.exec(refused.headers["ratelimit-policy"]) ?? [];
   assert.ok(quota, refused.headers["ratelimit-policy"]);
   assert.match(refused.headers.ratelimit, /^"address";r=0;t=\d+$/);
   assert.ok(

@@ -51,12 +51,13 @@ function forward(exchange, plan) {
   );
 }
 
-/** Applies the lines from `start` up to `end`: a header to delete, or `name:value` to set. */
+/** Applies the lines from `start` up to `end`: a header to delete, `name:value` to set or `:name:value` to add to. */
 function edit(headers, lines, start, end) {
   for (let index = start; index < end; index += 1) {
     const line = lines[index];
-    const colon = line.indexOf(":");
+    const colon = line.indexOf(":", 1);
     if (colon < 0) headers.delete(line);
+    else if (line.startsWith(":")) headers.append(line.slice(1, colon), line.slice(colon + 1));
     else headers.set(line.slice(0, colon), line.slice(colon + 1));
   }
 }

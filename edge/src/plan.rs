@@ -3,8 +3,8 @@
 //! verdict did.
 //!
 //! The bounds are `timeout_millis|max_body_bytes|flags|charges`, or an empty line where there are none. Flags: `r` an answer that
-//! is no failure must be reported too, `u` the connection is to become another protocol's. An edit is `name` to delete and
-//! `name:value` to set.
+//! is no failure must be reported too, `u` the connection is to become another protocol's. An edit is `name` to delete,
+//! `name:value` to set and `:name:value` to add a value.
 
 use core::fmt::Write as _;
 
@@ -21,8 +21,15 @@ pub(crate) fn write(upstream: &ToUpstream, log: &str, charges: &str) -> String {
     write_bounds(&mut plan, upstream, charges);
     let answer = &upstream.answer;
     // Writing to a String cannot fail.
-    let _ = write!(plan, "\n{}", answer.delete.len().saturating_add(answer.set.len()));
+    let _ = write!(
+        plan,
+        "\n{}",
+        answer.delete.len().saturating_add(answer.set.len()).saturating_add(answer.append.len())
+    );
     write_edits(&mut plan, answer.delete.iter().copied(), &answer.set);
+    for (name, value) in &answer.append {
+        let _ = write!(plan, "\n:{name}:{value}");
+    }
     write_edits(&mut plan, upstream.delete.iter().map(String::as_str), &upstream.set);
     plan
 }
@@ -93,12 +100,15 @@ mod tests {
 
     #[test]
     fn edits_of_the_answer_come_before_those_of_the_request() {
-        let answer =
-            AnswerEdits { delete: vec!["server"], set: vec![("access-control-allow-origin", "*".into())] };
+        let answer = AnswerEdits {
+            delete: vec!["server"],
+            set: vec![("access-control-allow-origin", "*".into())],
+            append: vec![("vary", "Origin".into())],
+        };
         let upstream = ToUpstream { answer, set: Vec::new(), ..to_upstream() };
         assert_eq!(
             write(&upstream, "", ""),
-            "http://notes.internal\n/a?b\n\n\n2\nserver\naccess-control-allow-origin:*\nauthorization\nx_gateway_subject"
+            "http://notes.internal\n/a?b\n\n\n3\nserver\naccess-control-allow-origin:*\n:vary:Origin\nauthorization\nx_gateway_subject"
         );
     }
 

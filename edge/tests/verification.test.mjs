@@ -131,6 +131,6 @@ gatewayTest("limits are counted per address, with the draft's headers", async ({
   assert.deepEqual(answers.map((answer) => answer.status), [200, 200, 200, 429]);
   const { headers } = answers[3];
   assert.ok(Number(headers["retry-after"]) > 0);
-  assert.match(headers["ratelimit-policy"], /^"address";q=3;w=600$/);
+  assert.match(headers["ratelimit-policy"], /^"address";q=3;w=600;tier=isolate$/);
   assert.match(headers.ratelimit, /^"address";r=0;t=\d+$/);
 }, { change: (policy) => { policy.limits.address = { requests: 3, window_seconds: 600 }; } });

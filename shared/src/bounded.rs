@@ -32,6 +32,21 @@ impl<K: Eq + Hash, V: Clone> BoundedMap<K, V> {
         self.young.insert(key, value);
     }
 
+    /// Forgets `key`.
+    pub fn remove(&mut self, key: &K) {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+
+    /// The values that are held, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.old
+            .iter()
+            .filter(|(key, _)| !self.young.contains_key(*key))
+            .map(|(_, value)| value)
+            .chain(self.young.values())
+    }
+
     /// How many entries are held.
     pub fn len(&self) -> usize {
         self.young.len().saturating_add(self.old.len())

@@ -7,11 +7,12 @@ use alloc::{string::String, vec::Vec};
 const RESERVED_PREFIXES: [&str; 3] = ["x-gateway-", "x-forwarded-", "x-original-"];
 
 /// Names that only the gateway may set, or that carry the gateway's own credentials.
-const RESERVED_NAMES: [&str; 12] = [
+const RESERVED_NAMES: [&str; 13] = [
     "authorization",
     "client-cert",
     "client-cert-chain",
     "connection",
+    "dpop",
     "forwarded",
     "proxy-authorization",
     "true-client-ip",

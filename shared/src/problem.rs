@@ -61,10 +61,16 @@ problem_types! {
     TokenWrongIssuer = "token-wrong-issuer", 401, "The token is another issuer's";
     /// For another audience.
     TokenWrongAudience = "token-wrong-audience", 401, "The token is for another audience";
+    /// Bound to a key or certificate that the request does not prove to hold.
+    TokenBinding = "token-binding", 401, "The token is bound to something that was not proved";
+    /// A proof of possession that is wrong.
+    ProofInvalid = "dpop-proof-invalid", 401, "The proof of possession is not valid";
     /// Revoked.
     TokenRevoked = "token-revoked", 401, "The token has been revoked";
     /// A state change that another site asked for.
     CrossSiteRequest = "cross-site-request", 403, "Another site may not make this request";
+    /// A page of another origin that was not allowed.
+    OriginNotAllowed = "origin-not-allowed", 403, "Pages of this origin may not make this request";
     /// This kind of credential is not accepted on this route.
     CredentialNotAccepted = "credential-not-accepted", 403, "This kind of credential is not accepted here";
     /// The token is another project's.
@@ -87,6 +93,8 @@ problem_types! {
     Internal = "internal", 500, "Something failed on our side";
     /// The upstream did not answer.
     UpstreamUnavailable = "upstream-unavailable", 502, "The service behind the gateway did not answer";
+    /// The upstream took too long.
+    UpstreamTimeout = "upstream-timeout", 504, "The service behind the gateway took too long";
     /// The origin did not answer.
     OriginUnavailable = "origin-unavailable", 503, "The origin did not answer";
     /// The edge has no policy young enough.

@@ -98,6 +98,7 @@ impl AccessToken<'_> {
         let issued_at = now.replace_nanosecond(0).unwrap_or(now);
         let expires_at = issued_at + origin.configuration.lifetimes.access_token;
         let claims = Claims {
+            cnf: None,
             iss: Some(origin.issuer().to_owned()),
             sub: Some(self.user_id.to_string()),
             aud: Some(match <[String; 1]>::try_from(self.audience) {

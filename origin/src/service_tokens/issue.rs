@@ -85,6 +85,7 @@ pub async fn issue(
     let issued_at = scope.clock().now().replace_nanosecond(0).unwrap_or_else(|_| scope.clock().now());
     let expires_at = issued_at + Duration::from_secs(request.lifetime.as_secs());
     let claims = Claims {
+        cnf: None,
         iss: Some(issuer.as_str().to_owned()),
         sub: None,
         aud: None,

@@ -1,15 +1,20 @@
-//! What a door remembers between requests: quotas in use and signatures that verified. It may not outgrow its bounds, and
-//! losing it changes no verdict but that of a rate limit.
+//! What a door remembers between requests: quotas in use, signatures that verified, credentials that were looked up, proofs that were
+//! used, upstreams that failed. It may not outgrow its bounds, and losing it changes no verdict but that of a rate limit, and of a
+//! proof that is used twice within its minute.
 
 use alloc::sync::Arc;
 use core::fmt;
 
 use sha2::{Digest as _, Sha256};
 
+use super::health::{Chosen, Health};
 use crate::{
     bounded::BoundedMap,
+    credential::CredentialStatement,
+    dpop,
     gcra::{ArrivalTime, Outcome, Quota},
-    jwt::{Claims, TokenType},
+    jwt::Claims,
+    policy::{Credential, Upstream},
     time::UnixMillis,
 };
 
@@ -19,12 +24,16 @@ const QUOTA_ENTRIES: usize = 32_768;
 const TOKEN_ENTRIES: usize = 8_192;
 /// Hits of a filter that the origin was asked about, per generation.
 const CONFIRMATION_ENTRIES: usize = 8_192;
+/// Credentials that were looked up, per generation.
+const CREDENTIAL_ENTRIES: usize = 4_096;
+/// Proofs that were used, per generation.
+const PROOF_ENTRIES: usize = 16_384;
 
 /// A token whose signature is known to be good. Times, issuer, audience, scopes and revocation are judged at each use.
 #[derive(Clone, Debug)]
 pub(super) struct VerifiedToken {
     pub(super) kid: Option<alloc::string::String>,
-    pub(super) token_type: TokenType,
+    pub(super) kind: Credential,
     pub(super) claims: Arc<Claims>,
 }
 
@@ -33,7 +42,9 @@ pub struct Memory {
     quotas: BoundedMap<(u8, [u8; 16]), ArrivalTime>,
     tokens: BoundedMap<[u8; 32], VerifiedToken>,
     confirmations: BoundedMap<[u8; 32], bool>,
-    turn: usize,
+    credentials: BoundedMap<[u8; 32], Arc<CredentialStatement>>,
+    proofs: BoundedMap<[u8; 32], (UnixMillis, [u8; 16])>,
+    health: Health,
 }
 
 impl Default for Memory {
@@ -42,12 +53,39 @@ impl Default for Memory {
             quotas: BoundedMap::new(QUOTA_ENTRIES),
             tokens: BoundedMap::new(TOKEN_ENTRIES),
             confirmations: BoundedMap::new(CONFIRMATION_ENTRIES),
-            turn: 0,
+            credentials: BoundedMap::new(CREDENTIAL_ENTRIES),
+            proofs: BoundedMap::new(PROOF_ENTRIES),
+            health: Health::default(),
         }
     }
 }
 
 impl Memory {
+    /// Notes that an upstream, by its base URL, failed: it did not answer, not in time, or with 502, 503 or 504.
+    pub fn upstream_failed(&mut self, base: &str, now: UnixMillis) {
+        self.health.failed(base, now);
+    }
+
+    /// Notes that an upstream answered a probe ([`super::ToUpstream::report`]).
+    pub fn upstream_answered(&mut self, base: &str) {
+        self.health.answered(base);
+    }
+
+    /// How many upstreams are left alone for now.
+    pub fn ejected_upstreams(&self) -> usize {
+        self.health.ejected()
+    }
+
+    pub(super) fn choose_upstream<'a>(
+        &mut self,
+        upstreams: &'a [Upstream],
+        region: Option<&str>,
+        excluded: &[&str],
+        now: UnixMillis,
+    ) -> Option<Chosen<'a>> {
+        self.health.choose(upstreams, region, excluded, now)
+    }
+
     /// Counts a request of `key` against `quota`.
     pub(super) fn charge(&mut self, kind: u8, key: [u8; 16], quota: Quota, now: UnixMillis) -> Outcome {
         let key = (kind, key);
@@ -56,11 +94,15 @@ impl Memory {
         outcome
     }
 
-    /// The key under which a token is remembered: its hash together with the policy version, so that neither a changed key
-    /// set nor another token can answer for it.
-    pub(super) fn token_key(token: &str, policy_version: u64) -> [u8; 32] {
+    /// The key under which a token is remembered: a hash of the trust that it was verified under, framed, and of the token, so that
+    /// neither a changed key set nor another project nor another token can answer for it. Revocations and settings are not in it:
+    /// they are judged at each use, and a revocation a second would leave nothing remembered.
+    pub(super) fn token_key(domain: &str, token: &str, trust: &[u8; 32]) -> [u8; 32] {
+        let length = u64::try_from(domain.len()).unwrap_or(u64::MAX);
         Sha256::new()
-            .chain_update(policy_version.to_be_bytes())
+            .chain_update(trust)
+            .chain_update(length.to_be_bytes())
+            .chain_update(domain.as_bytes())
             .chain_update(token.as_bytes())
             .finalize()
             .into()
@@ -83,15 +125,35 @@ impl Memory {
         self.confirmations.insert(key, is_revoked);
     }
 
-    /// The next of `count` upstreams in turn.
-    pub(super) fn next_turn(&mut self, count: usize) -> usize {
-        self.turn = self.turn.wrapping_add(1);
-        self.turn.checked_rem(count).unwrap_or_default()
+    pub(super) fn credential(&self, sha256: &[u8; 32]) -> Option<Arc<CredentialStatement>> {
+        self.credentials.get(sha256).cloned()
+    }
+
+    pub(super) fn remember_credential(&mut self, sha256: [u8; 32], statement: Arc<CredentialStatement>) {
+        self.credentials.insert(sha256, statement);
+    }
+
+    /// Whether a proof was not used by another request while it holds.
+    pub(super) fn proof_is_new(&mut self, key: [u8; 32], request_id: &str, now: UnixMillis) -> bool {
+        let request = super::facts::key_of(request_id);
+        // An `iat` ahead of our clock lets it hold longer by as much.
+        let lifetime = dpop::LIFETIME_SECONDS.saturating_mul(2).saturating_mul(1000);
+        let used = self.proofs.get(&key).is_some_and(|(at, by)| now.since(*at) < lifetime && *by != request);
+        if !used {
+            self.proofs.insert(key, (now, request));
+        }
+        !used
     }
 }
 
 impl fmt::Debug for Memory {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Memory({} quotas, {} tokens)", self.quotas.len(), self.tokens.len())
+        write!(
+            formatter,
+            "Memory({} quotas, {} tokens, {} credentials)",
+            self.quotas.len(),
+            self.tokens.len(),
+            self.credentials.len()
+        )
     }
 }

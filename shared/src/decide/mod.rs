@@ -1,10 +1,14 @@
 //! The decision: `decide(gate, facts, memory, now) → Verdict`. It may not do anything: no clock, no randomness, no I/O. What needs
 //! a look-up is a [`Verdict`] that asks for it; the shell fetches, adds the answer to the [`Facts`] and asks again.
 
+mod admission;
 mod confirmation;
+mod cors;
 mod credential;
 mod endpoint;
 mod facts;
+mod health;
+mod limits;
 mod location;
 mod memory;
 mod metrics_token;
@@ -32,7 +36,7 @@ use crate::{
     gcra::Quota,
     jwt::{SigningKey, VerificationKey},
     path::CanonicalPath,
-    policy::ActivePolicy,
+    policy::{ActivePolicy, Tier},
     problem::ProblemType,
     time::UnixMillis,
 };
@@ -171,8 +175,11 @@ fn judge(
         Endpoint::ServerMetadata => get(facts, Verdict::Answer(Document::ServerMetadata)),
         Endpoint::JwkSet => get(facts, Verdict::Answer(Document::JwkSet)),
         Endpoint::Authorize => oauth::authorize(gate, facts, query),
-        Endpoint::Token => oauth::token(gate, facts, memory, now),
-        Endpoint::Revoke => oauth::revoke(gate, facts, memory, now),
+        Endpoint::Token | Endpoint::Revoke if cors::is_preflight(facts) => {
+            cors::client_preflight(gate.active, facts).unwrap_or_else(|| Err(Refusal::origin_not_allowed()))
+        }
+        Endpoint::Token => oauth::with_cors(gate, facts, oauth::token(gate, facts, memory, now)),
+        Endpoint::Revoke => oauth::with_cors(gate, facts, oauth::revoke(gate, facts, memory, now)),
         Endpoint::Page => page(facts, &path, query),
         Endpoint::Api => api(facts, &path, query),
         Endpoint::Nothing => {
@@ -208,7 +215,20 @@ fn charge(
         return Ok(());
     }
     let outcome = memory.charge(kind, key, quota, now);
-    if outcome.allowed { Ok(()) } else { Err(Refusal::rate_limited(QuotaReport { name, quota, outcome })) }
+    let report = || QuotaReport { name: name.into(), quota, tier: Tier::Isolate, outcome };
+    if outcome.allowed { Ok(()) } else { Err(Refusal::rate_limited(report())) }
+}
+
+/// Counts a look-up of a credential that nothing here knows, as a try of one.
+fn charge_look_up(
+    gate: &Gate<'_>,
+    facts: &Facts<'_>,
+    memory: &mut Memory,
+    now: UnixMillis,
+) -> Result<(), Refusal> {
+    let quota = gate.active.policy.limits.credential;
+    let facts = Facts { looked_up: LookedUp { already_charged: false, ..facts.looked_up }, ..*facts };
+    charge(&facts, memory, b'k', facts.address_bytes(), quota, "credential", now)
 }
 
 fn get(facts: &Facts<'_>, verdict: Verdict) -> Result<Verdict, Refusal> {

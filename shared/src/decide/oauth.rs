@@ -4,7 +4,7 @@
 use alloc::string::String;
 
 use super::{
-    Facts, Gate, LookedUp, MAX_FORM_BYTES, Memory, Refusal, ToOrigin, Verdict, charge, facts::key_of,
+    Facts, Gate, LookedUp, MAX_FORM_BYTES, Memory, Refusal, ToOrigin, Verdict, charge, cors, facts::key_of,
 };
 use crate::{
     authorization_request::{AuthorizationFault, AuthorizationRequest},
@@ -105,6 +105,28 @@ pub(super) fn revoke(
     read_client(gate, facts, &form, memory, now)?;
     form.get("token").ok_or(Refusal::oauth(OAuthError::InvalidRequest, "token is missing."))?;
     Ok(Verdict::Origin(ToOrigin::new("/oauth/revoke".into(), "")))
+}
+
+/// Lets a page of the client's own origins read the answer, also a refusal. Without a client nobody vouches for the page.
+pub(super) fn with_cors(
+    gate: &Gate<'_>,
+    facts: &Facts<'_>,
+    verdict: Result<Verdict, Refusal>,
+) -> Result<Verdict, Refusal> {
+    let client = facts.origin.and(facts.looked_up.form).and_then(|form| {
+        let form = Parameters::parse(form).ok()?;
+        let claim = ClientClaim::read(facts.authorization, &form).ok()?;
+        gate.active.policy.clients.get(&claim.client_id)
+    });
+    let headers = client.map(|client| cors::of_client(client, facts)).unwrap_or_default();
+    match verdict {
+        Ok(Verdict::Origin(mut to_origin)) => {
+            to_origin.answer.extend(headers);
+            Ok(Verdict::Origin(to_origin))
+        }
+        Ok(other) => Ok(other),
+        Err(refusal) => Err(refusal.with_headers(headers)),
+    }
 }
 
 /// The body of a POST; `None` when it has not been read yet.

@@ -2,6 +2,7 @@
 //! except by escaping it, and carries no secret.
 
 use alloc::{
+    borrow::Cow,
     format,
     string::{String, ToString as _},
     vec::Vec,
@@ -11,10 +12,12 @@ use serde_json::json;
 
 use super::{Endpoint, Facts};
 use crate::{
+    dpop::{self, ProofFault},
     gcra::{Outcome, Quota},
     header,
     jwt::TokenFault,
     oauth_error::OAuthError,
+    policy::Tier,
     problem::ProblemType,
     scope::Scopes,
 };
@@ -30,11 +33,13 @@ pub struct Refusal {
     /// `WWW-Authenticate`.
     pub challenge: Option<String>,
     /// `Allow`.
-    pub allow: Option<&'static str>,
+    pub allow: Option<String>,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
     /// The quota that was exceeded.
     pub quota: Option<QuotaReport>,
+    /// Headers besides those, such as CORS'.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 /// How a refusal is said.
@@ -51,12 +56,14 @@ pub enum RefusalForm {
 }
 
 /// A quota and what became of it (draft-ietf-httpapi-ratelimit-headers).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuotaReport {
-    /// The quota's name.
-    pub name: &'static str,
+    /// The quota's name: no quote is in it.
+    pub name: Cow<'static, str>,
     /// The quota.
     pub quota: Quota,
+    /// Who counted.
+    pub tier: Tier,
     /// The outcome.
     pub outcome: Outcome,
 }
@@ -75,33 +82,25 @@ pub struct Rendered {
 impl Refusal {
     /// A problem.
     pub fn problem(kind: ProblemType, detail: impl Into<String>) -> Self {
-        Self {
-            form: RefusalForm::Problem(kind, detail.into()),
-            challenge: None,
-            allow: None,
-            retry_after: None,
-            quota: None,
-        }
+        Self::of(RefusalForm::Problem(kind, detail.into()))
+    }
+
+    const fn of(form: RefusalForm) -> Self {
+        Self { form, challenge: None, allow: None, retry_after: None, quota: None, headers: Vec::new() }
     }
 
     /// An OAuth error.
     pub const fn oauth(error: OAuthError, description: &'static str) -> Self {
-        Self {
-            form: RefusalForm::OAuth(error, description),
-            challenge: None,
-            allow: None,
-            retry_after: None,
-            quota: None,
-        }
+        Self::of(RefusalForm::OAuth(error, description))
     }
 
     /// A page.
     pub const fn page(text: &'static str) -> Self {
-        Self { form: RefusalForm::Page(text), challenge: None, allow: None, retry_after: None, quota: None }
+        Self::of(RefusalForm::Page(text))
     }
 
     /// The body is larger than `limit` bytes.
-    pub fn body_too_large(limit: usize) -> Self {
+    pub fn body_too_large(limit: impl core::fmt::Display) -> Self {
         Self::problem(ProblemType::BodyTooLarge, format!("The body is larger than {limit} bytes."))
     }
 
@@ -121,10 +120,82 @@ impl Refusal {
             }
             _ => RefusalForm::Problem(kind, detail.into()),
         };
-        Self { form, challenge: None, allow: None, retry_after: Some(OUTAGE_RETRY_SECONDS), quota: None }
+        Self { retry_after: Some(OUTAGE_RETRY_SECONDS), ..Self::of(form) }
     }
 
-    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+    /// This refusal with more headers.
+    pub(super) fn with_headers(mut self, headers: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// Another origin's page asks for what it was not given.
+    pub(super) fn origin_not_allowed() -> Self {
+        Self::problem(
+            ProblemType::OriginNotAllowed,
+            "Pages of this origin may not make this request. Whoever runs the project can allow it (cors.origins).",
+        )
+    }
+
+    /// The policy is older than this route bears.
+    pub(super) fn policy_too_old() -> Self {
+        let detail = "The edge's policy is older than this route allows (hard_limit). Try again in a moment.";
+        Self {
+            retry_after: Some(OUTAGE_RETRY_SECONDS),
+            ..Self::problem(ProblemType::PolicyUnavailable, detail)
+        }
+    }
+
+    /// No upstream answered, and none is left to try.
+    pub(super) fn upstream(timed_out: bool) -> Self {
+        if timed_out {
+            return Self::problem(
+                ProblemType::UpstreamTimeout,
+                "The service behind this path did not begin to answer in time.",
+            );
+        }
+        Self::problem(
+            ProblemType::UpstreamUnavailable,
+            "The service behind this path did not answer. Try again, or tell the people who run it.",
+        )
+    }
+
+    /// The origin was to be asked about a credential, and said nothing that can be believed.
+    pub(super) fn look_up_unavailable() -> Self {
+        let detail =
+            "Whose key this is must be asked of the origin, which did not answer. Try again in a moment.";
+        Self {
+            retry_after: Some(OUTAGE_RETRY_SECONDS),
+            ..Self::problem(ProblemType::OriginUnavailable, detail)
+        }
+    }
+
+    /// An API key or opaque token that is not of its form.
+    pub(super) fn key_malformed() -> Self {
+        Self::invalid_token(
+            ProblemType::TokenMalformed,
+            "The key is not whole: an API key is gw_, its environment, id, secret and checksum, as it was issued.",
+        )
+    }
+
+    /// A token that is bound to a key came without a proof of it (RFC 9449 §7.1).
+    pub(super) fn proof_missing() -> Self {
+        let detail = "The token is bound to a key: send it as \"Authorization: DPoP …\" with a proof in the DPoP header.";
+        Self::dpop("invalid_token", ProblemType::TokenBinding, detail)
+    }
+
+    /// The proof is refused (RFC 9449 §7.1).
+    pub(super) fn proof(fault: ProofFault) -> Self {
+        Self::dpop("invalid_dpop_proof", ProblemType::ProofInvalid, fault.describe())
+    }
+
+    fn dpop(error: &'static str, kind: ProblemType, detail: &'static str) -> Self {
+        let challenge = format!("DPoP realm=\"gateward\", error=\"{error}\", algs=\"{}\"", dpop::ALGORITHMS);
+        Self { challenge: Some(challenge), ..Self::problem(kind, detail) }
+    }
+
+    pub(super) fn method_not_allowed(allow: impl Into<String>) -> Self {
+        let allow = allow.into();
         let detail = format!("Allowed here: {allow}.");
         Self { allow: Some(allow), ..Self::problem(ProblemType::MethodNotAllowed, detail) }
     }
@@ -144,7 +215,7 @@ impl Refusal {
 
     /// No credential came: a challenge without an error code (RFC 6750 §3).
     pub(super) fn credential_missing() -> Self {
-        let detail = "Send an access token or service token as \"Authorization: Bearer …\".";
+        let detail = "Send a credential that this service accepts, such as an access token as \"Authorization: Bearer …\".";
         Self {
             challenge: Some("Bearer realm=\"gateward\"".into()),
             ..Self::problem(ProblemType::CredentialMissing, detail)
@@ -247,23 +318,17 @@ impl Refusal {
         if let Some(challenge) = &self.challenge {
             headers.push(("www-authenticate", challenge.clone()));
         }
-        if let Some(allow) = self.allow {
-            headers.push(("allow", allow.into()));
+        if let Some(allow) = &self.allow {
+            headers.push(("allow", allow.clone()));
         }
         if let Some(seconds) = self.retry_after {
             headers.push(("retry-after", seconds.to_string()));
         }
         if let Some(report) = &self.quota {
-            let QuotaReport { name, quota, outcome } = report;
-            headers.push((
-                "ratelimit-policy",
-                format!("\"{name}\";q={};w={}", quota.requests, quota.window_seconds),
-            ));
-            headers.push((
-                "ratelimit",
-                format!("\"{name}\";r={};t={}", outcome.remaining, outcome.reset_seconds),
-            ));
+            headers.push(("ratelimit-policy", policy_field(report)));
+            headers.push(("ratelimit", state_field(report)));
         }
+        headers.extend(self.headers.iter().cloned());
         let body = match &self.form {
             RefusalForm::Problem(kind, detail) => {
                 headers.push(("content-type", "application/problem+json".into()));
@@ -288,6 +353,18 @@ impl Refusal {
         headers.extend(header::security(issuer).into_iter().map(|(name, value)| (name, value.to_string())));
         Rendered { status: self.status(), headers, body }
     }
+}
+
+/// A quota as `RateLimit-Policy` has it (draft-ietf-httpapi-ratelimit-headers §3); `tier` is ours, and says how exact the count is.
+pub(super) fn policy_field(report: &QuotaReport) -> String {
+    let QuotaReport { name, quota, tier, .. } = report;
+    format!("\"{name}\";q={};w={};tier={}", quota.requests, quota.window_seconds.max(1), tier.name())
+}
+
+/// What is left of a quota as `RateLimit` has it (§4).
+pub(super) fn state_field(report: &QuotaReport) -> String {
+    let QuotaReport { name, outcome, .. } = report;
+    format!("\"{name}\";r={};t={}", outcome.remaining, outcome.reset_seconds)
 }
 
 /// No script, no style but our own sheet, no framing.

@@ -129,7 +129,7 @@ fn limits_are_per_address_and_say_when_to_come_back() {
     assert_eq!(rendered.status, 429);
     for header in [
         ("retry-after", "30"),
-        ("ratelimit-policy", "\"address\";q=2;w=60"),
+        ("ratelimit-policy", "\"address\";q=2;w=60;tier=isolate"),
         ("ratelimit", "\"address\";r=0;t=60"),
     ] {
         assert!(

@@ -103,6 +103,8 @@ pub struct AnswerEdits {
     pub delete: Vec<&'static str>,
     /// Headers to set after that.
     pub set: Vec<(&'static str, String)>,
+    /// Values to add to what the header has.
+    pub append: Vec<(&'static str, String)>,
 }
 
 /// A credential that only the origin knows.

@@ -8,7 +8,7 @@ mod sign;
 #[cfg(test)]
 mod tests;
 
-pub use claims::{Audience, Claims};
+pub use claims::{Audience, Claims, Confirmation};
 pub use key::{Algorithm, Jwk, KeyPhase, PolicyKey, SignatureCheck, TokenType, VerificationKey};
 pub use parse::{MAX_TOKEN_BYTES, Unverified, verify_own};
 pub use sign::SigningKey;

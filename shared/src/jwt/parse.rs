@@ -19,11 +19,21 @@ pub struct Unverified<'a> {
     token: UntrustedToken<'a>,
     signing_input: &'a str,
     payload: Vec<u8>,
+    embedded_key: Option<serde_json::Value>,
 }
 
 impl<'a> Unverified<'a> {
     /// Takes `token` apart.
     pub fn parse(token: &'a str) -> Result<Self, TokenFault> {
+        Self::parse_allowing(token, None)
+    }
+
+    /// Takes apart a token that brings its own public key (RFC 9449 §4.2): that the key may sign is for the caller to find out.
+    pub fn parse_with_key(token: &'a str) -> Result<Self, TokenFault> {
+        Self::parse_allowing(token, Some("jwk"))
+    }
+
+    fn parse_allowing(token: &'a str, allowed: Option<&str>) -> Result<Self, TokenFault> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenFault::TooLong);
         }
@@ -36,16 +46,20 @@ impl<'a> Unverified<'a> {
         let header = base64url::decode(header).ok_or(TokenFault::Malformed)?;
         let payload = base64url::decode(payload).ok_or(TokenFault::Malformed)?;
         let members = json::object_members(&header).ok_or(TokenFault::Malformed)?;
-        if FORBIDDEN_HEADERS.iter().any(|name| members.contains(*name)) {
+        if FORBIDDEN_HEADERS.iter().any(|name| allowed != Some(*name) && members.contains(*name)) {
             return Err(TokenFault::ForbiddenHeader);
         }
+        let embedded_key = allowed.and_then(|name| {
+            let mut header: serde_json::Value = serde_json::from_slice(&header).ok()?;
+            header.get_mut(name).map(serde_json::Value::take)
+        });
         json::object_members(&payload).ok_or(TokenFault::Malformed)?;
         let signing_input = token
             .strip_suffix(signature)
             .and_then(|rest| rest.strip_suffix('.'))
             .ok_or(TokenFault::Malformed)?;
         let token = UntrustedToken::new(token).map_err(|_| TokenFault::Malformed)?;
-        Ok(Self { token, signing_input, payload })
+        Ok(Self { token, signing_input, payload, embedded_key })
     }
 
     /// The header's `kid`.
@@ -62,6 +76,11 @@ impl<'a> Unverified<'a> {
     pub fn token_type(&self) -> Option<String> {
         let folded = self.token.header().token_type.as_ref()?.to_ascii_lowercase();
         Some(folded.strip_prefix("application/").map_or_else(|| folded.clone(), Into::into))
+    }
+
+    /// The key that the header brings, if [`Self::parse_with_key`] let it.
+    pub fn embedded_key(&self) -> Option<&serde_json::Value> {
+        self.embedded_key.as_ref()
     }
 
     /// What the signature covers.

@@ -1,8 +1,14 @@
 //! A policy in force: verified, decoded, ready to decide by. It may not change: a newer one replaces it whole.
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    sync::Arc,
+};
 
-use super::{Judgement, Policy, PolicyStatement, Revocable, RevocationFilter};
+use sha2::{Digest as _, Sha256};
+
+use super::{Judgement, Policy, PolicyStatement, Revocable, RevocationFilter, RouteTable};
 use crate::{
     jwt::{PolicyKey, TokenFault, VerificationKey},
     time::UnixMillis,
@@ -23,6 +29,12 @@ pub struct ActivePolicy {
     sha256: String,
     keys: BTreeMap<String, (PolicyKey, VerificationKey)>,
     filter: Option<Arc<RevocationFilter>>,
+    /// By project and service.
+    routes: BTreeMap<String, BTreeMap<String, RouteTable>>,
+    /// The origins of all clients together.
+    client_origins: BTreeSet<String>,
+    /// A hash of every key that a token can be verified by, and of whose it is.
+    trust: [u8; 32],
 }
 
 /// Why a policy is not accepted; the one in force stays.
@@ -94,6 +106,13 @@ impl ActivePolicy {
             keys.insert(key.kid.clone(), (key.clone(), verification));
         }
         Ok(Self {
+            routes: routes_of(&policy),
+            client_origins: policy
+                .clients
+                .values()
+                .flat_map(|client| client.origins.iter().cloned())
+                .collect(),
+            trust: trust_of(&policy),
             policy,
             version: statement.version,
             made_at: statement.made_at,
@@ -116,6 +135,21 @@ impl ActivePolicy {
     /// What the revocations say of a credential.
     pub fn revocation_of(&self, what: &Revocable<'_>) -> Judgement {
         self.policy.revocations.judge(self.filter.as_deref(), what)
+    }
+
+    /// The routes of a service.
+    pub fn routes(&self, project: &str, service: &str) -> Option<&RouteTable> {
+        self.routes.get(project)?.get(service)
+    }
+
+    /// Whether pages of this origin may call the token endpoint, for one client or another.
+    pub fn is_client_origin(&self, origin: &str) -> bool {
+        self.client_origins.contains(origin)
+    }
+
+    /// A hash of every key that a token can be verified by: what was verified under another one must be verified anew.
+    pub fn trust(&self) -> &[u8; 32] {
+        &self.trust
     }
 
     /// The later time at which the origin confirmed this same content ("304 Not Modified"); `Older` when it is another's.
@@ -154,6 +188,21 @@ impl ActivePolicy {
 
 fn named_filter(policy: &Policy) -> Option<&str> {
     policy.revocations.filter.as_ref().map(|filter| filter.sha256.as_str())
+}
+
+fn routes_of(policy: &Policy) -> BTreeMap<String, BTreeMap<String, RouteTable>> {
+    let tables = |services: &BTreeMap<String, super::Service>| {
+        services.iter().map(|(slug, service)| (slug.clone(), RouteTable::of(service))).collect()
+    };
+    policy.projects.iter().map(|(slug, project)| (slug.clone(), tables(&project.services))).collect()
+}
+
+fn trust_of(policy: &Policy) -> [u8; 32] {
+    let issuers: BTreeMap<&String, _> =
+        policy.projects.iter().map(|(slug, project)| (slug, &project.issuers)).collect();
+    // What does not serialise to JSON came from JSON; nothing here has another form.
+    let keys = serde_json::to_vec(&(&policy.keys, issuers)).unwrap_or_default();
+    Sha256::digest(&keys).into()
 }
 
 #[cfg(test)]

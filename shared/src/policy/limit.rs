@@ -57,6 +57,16 @@ pub enum Tier {
     Exact,
 }
 
+impl Tier {
+    /// The name in configuration and headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Isolate => "isolate",
+            Self::Exact => "exact",
+        }
+    }
+}
+
 impl LimitBy {
     /// The name in configuration and headers.
     pub const fn name(self) -> &'static str {

@@ -7,6 +7,7 @@ mod freshness;
 mod limit;
 mod project;
 mod revocations;
+mod route_table;
 mod statement;
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
@@ -22,6 +23,7 @@ pub use project::{
     Service, Upstream,
 };
 pub use revocations::{FilterName, Judgement, Revocable, Revocations};
+pub use route_table::{Matched, RouteTable};
 pub use statement::{PolicyStatement, STATEMENT_HEADER, TOKEN_TYPE};
 
 use crate::{jwt::PolicyKey, scope::Scopes};
