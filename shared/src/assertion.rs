@@ -44,6 +44,9 @@ pub struct EdgeAssertion {
     pub address: String,
     /// The version of the policy that the edge decides by.
     pub policy_version: u64,
+    /// Which isolate of the edge asks, by the name it chose when it started; empty where the edge does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub isolate: String,
 }
 
 /// The request that is forwarded.
@@ -94,7 +97,14 @@ impl EdgeAssertion {
             body_sha256: base64url::encode(&Sha256::digest(request.body)),
             address: address.into(),
             policy_version,
+            isolate: String::new(),
         }
+    }
+
+    /// The same, by this isolate.
+    #[must_use]
+    pub fn of_isolate(self, isolate: &str) -> Self {
+        Self { isolate: isolate.into(), ..self }
     }
 
     /// The compact JWS.
@@ -155,7 +165,8 @@ mod tests {
         let edges = [("edge-1".to_string(), key.verification_key())];
         let request = ForwardedRequest { method: "POST", target: "/oauth/token", body: b"a=1" };
         let now = UnixMillis::from_seconds(1_000);
-        let made = EdgeAssertion::new("edge-1", "https://auth.test", "r1", "192.0.2.1", 4, &request, now);
+        let made = EdgeAssertion::new("edge-1", "https://auth.test", "r1", "192.0.2.1", 4, &request, now)
+            .of_isolate("i1");
         let token = made.sign(&key).unwrap();
         let verify = |issuer: &str, request: &ForwardedRequest<'_>, at: u64| {
             EdgeAssertion::verify(&token, &edges, issuer, request, UnixMillis::from_seconds(at))

@@ -26,7 +26,7 @@ fn id(kind: char, number: u32) -> String {
 
 fn sample_of_a_million() -> (sample::Sample, usize) {
     let hashes = (0..REVOKED).map(|number| entry_hash("jti", &id('a', number))).collect();
-    let filter = RevocationFilter::build(hashes, []).unwrap();
+    let filter = RevocationFilter::build(hashes, [], 0).unwrap();
     let mut policy = sample::policy();
     policy.revocations.filter = Some(FilterName::from(&filter));
     for number in 0..EXACT {

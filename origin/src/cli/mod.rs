@@ -4,6 +4,7 @@
 mod api_key;
 mod apply;
 mod check;
+mod edges;
 mod failure;
 mod forward;
 mod logging;
@@ -40,6 +41,7 @@ enum Command {
     Token(token::Arguments),
     ApiKey(api_key::Arguments),
     Outbox(outbox::Arguments),
+    Edges(edges::Arguments),
     Check(check::Arguments),
     Secrets(secrets::Arguments),
 }
@@ -57,6 +59,7 @@ pub async fn run() -> ExitCode {
         Command::Token(arguments) => token::run(&arguments, &source).await,
         Command::ApiKey(arguments) => api_key::run(&arguments, &source).await,
         Command::Outbox(arguments) => outbox::run(&arguments, &source).await,
+        Command::Edges(arguments) => edges::run(&arguments, &source).await,
         Command::Check(arguments) => check::run(&arguments, &source),
         Command::Secrets(arguments) => secrets::run(&arguments),
     };

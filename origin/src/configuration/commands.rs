@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::policy::Limits;
+use shared::policy::{FreshnessBounds, Limits};
 
 use super::database_url::DatabaseUrl;
 use super::fault::Faults;
@@ -51,6 +51,10 @@ pub struct ServeConfiguration {
     pub lifetimes: Lifetimes,
     /// How often the policy is compiled and confirmed.
     pub policy_compile_interval: Duration,
+    /// How old a policy may be.
+    pub freshness: FreshnessBounds,
+    /// How many revoked tokens and grants the policy lists before a filter takes them.
+    pub revocation_list: u32,
     /// The quotas that the edges keep.
     pub limits: Limits,
     /// How log lines look.
@@ -80,6 +84,8 @@ impl ServeConfiguration {
             reader.or("POLICY_COMPILE_INTERVAL", Duration::from_millis(500), |text| {
                 milliseconds_within(text, 50, 4_000)
             });
+        let freshness = value::freshness(reader);
+        let revocation_list = reader.or("POLICY_REVOCATION_LIST", 10_000, value::revocation_list);
         let limits = value::limits(reader);
         let log_format = log_format(reader);
         Some(Self {
@@ -94,6 +100,8 @@ impl ServeConfiguration {
             mail: mail?,
             lifetimes,
             policy_compile_interval,
+            freshness,
+            revocation_list,
             limits,
             log_format,
         })

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::VerifyingKey;
-use shared::{gcra::Quota, policy::Limits};
+use shared::{
+    gcra::Quota,
+    policy::{FreshnessBounds, Limits},
+};
 use url::{Host, Url};
 
 use super::reader::{Problem, Reader};
@@ -186,6 +189,41 @@ pub(super) fn limits(reader: &mut Reader<'_>) -> Limits {
         address: read("RATE_LIMIT_ADDRESS", 1_200),
         credential: read("RATE_LIMIT_CREDENTIAL", 120),
         client: read("RATE_LIMIT_CLIENT", 600),
+    }
+}
+
+/// How old a policy may be.
+pub(super) fn freshness(reader: &mut Reader<'_>) -> FreshnessBounds {
+    let default = FreshnessBounds::default();
+    let mut read = |variable, default, least, most| {
+        let parse = |text: &str| duration_within(text, least, most);
+        reader.or(variable, Duration::from_secs(default), parse).as_secs()
+    };
+    let bounds = FreshnessBounds {
+        soft_seconds: read("POLICY_SOFT_LIMIT", default.soft_seconds, 1, 3_600),
+        stale_seconds: read("POLICY_STALE_LIMIT", default.stale_seconds, 1, 3_600),
+        hard_seconds: read("POLICY_HARD_LIMIT", default.hard_seconds, 5, 86_400),
+    };
+    if bounds.soft_seconds > bounds.stale_seconds {
+        let problem =
+            Problem::new("is longer than POLICY_STALE_LIMIT", "Set it to at most POLICY_STALE_LIMIT.");
+        reader.fault("POLICY_SOFT_LIMIT", problem);
+    }
+    if bounds.stale_seconds >= bounds.hard_seconds {
+        let problem =
+            Problem::new("is not shorter than POLICY_HARD_LIMIT", "Set it to less than POLICY_HARD_LIMIT.");
+        reader.fault("POLICY_STALE_LIMIT", problem);
+    }
+    bounds
+}
+
+/// How many revocations a policy lists.
+pub(super) fn revocation_list(text: &str) -> Result<u32, Problem> {
+    const FIX: &str = "Set it to 10 to 20000.";
+    match text.parse::<u32>() {
+        Ok(number @ 10..=20_000) => Ok(number),
+        Ok(number) => Err(Problem::new(format!("is {number}, out of its range"), FIX)),
+        Err(_) => Err(Problem::new("is not a whole number", FIX)),
     }
 }
 

@@ -34,6 +34,8 @@ pub struct EdgeCaller {
     pub request_id: String,
     /// The version of the policy that the edge decided by.
     pub policy_version: u64,
+    /// Which isolate of the edge asks, by the name it chose; empty where the edge does not say.
+    pub isolate: String,
 }
 
 impl EdgeCaller {
@@ -100,6 +102,7 @@ async fn verify(origin: &Origin, request: Request) -> Result<Request, Refused> {
         address: made.address,
         request_id: made.jti,
         policy_version: made.policy_version,
+        isolate: made.isolate,
     };
     if let Some(slot) = parts.extensions.get::<CallerSlot>() {
         // The slot is this request's own and still empty.

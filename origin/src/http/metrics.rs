@@ -14,10 +14,10 @@ use prometheus_client::{
 };
 
 use super::Origin;
-use crate::outbox;
+use crate::{outbox, policy};
 
-/// How long a scrape waits for the outbox: a scrape without it says more than none.
-const OUTBOX_LIMIT: Duration = Duration::from_secs(2);
+/// How long a scrape waits for what stands in the database: a scrape without it says more than none.
+const DATABASE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Upper bounds of the histogram of durations, in seconds.
 const BOUNDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
@@ -45,10 +45,51 @@ pub struct Metrics {
     answers: Family<Answer, Counter>,
     durations: Family<Endpoint, Histogram, fn() -> Histogram>,
     policy_version: Gauge,
+    propagation: PropagationGauges,
     outbox_known: Gauge,
     outbox_queued: Family<Destination, Gauge>,
     outbox_failed: Family<Destination, Gauge>,
     outbox_oldest: Family<Destination, Gauge<f64, AtomicU64>>,
+}
+
+/// How far the newest policy has come.
+#[derive(Default)]
+struct PropagationGauges {
+    known: Gauge,
+    isolates: Gauge,
+    behind: Gauge,
+    oldest_version: Gauge,
+    seconds: Gauge,
+}
+
+impl PropagationGauges {
+    fn register(&self, registry: &mut Registry) {
+        let mut register = |name, help, gauge: &Gauge| {
+            registry.register(format!("policy_propagation_{name}"), help, gauge.clone());
+        };
+        register("known", "1 when the reports of the edges could be read for this scrape", &self.known);
+        register("isolates", "Isolates of edges that were heard of in the last ten minutes", &self.isolates);
+        register("behind", "Isolates that may still decide by an older policy", &self.behind);
+        register("oldest_version", "Oldest version that one of them decides by", &self.oldest_version);
+        register("seconds", "Time since the newest version, while one is behind; else 0", &self.seconds);
+    }
+
+    /// Reads the reports. What cannot be read is said to be unknown.
+    async fn read(&self, origin: &Origin) {
+        let read = tokio::time::timeout(DATABASE_LIMIT, policy::propagation(&origin.database)).await;
+        let Ok(Ok(propagation)) = read else {
+            self.known.set(0);
+            return;
+        };
+        let behind: Vec<_> = propagation.behind(origin.policy.freshness().hard_seconds).collect();
+        let oldest = behind.iter().map(|one| one.policy_version).min();
+        let since = (origin.clock.now() - propagation.changed_at).whole_seconds();
+        self.known.set(1);
+        self.isolates.set(i64::try_from(propagation.isolates.len()).unwrap_or(i64::MAX));
+        self.behind.set(i64::try_from(behind.len()).unwrap_or(i64::MAX));
+        self.oldest_version.set(oldest.unwrap_or(propagation.policy_version));
+        self.seconds.set(if behind.is_empty() { 0 } else { since.max(0) });
+    }
 }
 
 impl Default for Metrics {
@@ -67,6 +108,8 @@ impl Default for Metrics {
             "Version of the policy last compiled here",
             policy_version.clone(),
         );
+        let propagation = PropagationGauges::default();
+        propagation.register(&mut registry);
         let outbox_known = Gauge::default();
         let (outbox_queued, outbox_failed) = (Family::default(), Family::default());
         let outbox_oldest = Family::default();
@@ -84,6 +127,7 @@ impl Default for Metrics {
             answers,
             durations,
             policy_version,
+            propagation,
             outbox_known,
             outbox_queued,
             outbox_failed,
@@ -103,7 +147,7 @@ impl Metrics {
 
     /// Reads the outbox. What cannot be read is said to be unknown, not zero.
     async fn read_outbox(&self, origin: &Origin) {
-        let read = tokio::time::timeout(OUTBOX_LIMIT, outbox::statistics(&origin.database)).await;
+        let read = tokio::time::timeout(DATABASE_LIMIT, outbox::statistics(&origin.database)).await;
         let Ok(Ok(statistics)) = read else {
             self.outbox_known.set(0);
             self.outbox_queued.clear();
@@ -128,6 +172,7 @@ pub(super) async fn scrape(State(origin): State<Origin>) -> Response {
         metrics.policy_version.set(i64::try_from(version).unwrap_or(i64::MAX));
     }
     metrics.read_outbox(&origin).await;
+    metrics.propagation.read(&origin).await;
     let mut body = String::new();
     match text::encode(&mut body, &metrics.registry) {
         Ok(()) => {

@@ -3,17 +3,20 @@
 
 use std::sync::{
     Arc, PoisonError, RwLock,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use shared::{
     base64url,
     jwt::{Algorithm, Jwk, KeyPhase, PolicyKey, SigningKey, TokenType},
-    policy::{Limits, PolicyStatement},
+    policy::{FreshnessBounds, PolicyStatement},
     time::UnixMillis,
 };
 
-use super::compile::{self, Compiled, PolicyError};
+use super::{
+    compile::{self, Compiled, PolicyError, Settings},
+    filter,
+};
 use crate::{
     configuration::{EdgePublicKey, ServeConfiguration},
     database::Database,
@@ -25,32 +28,36 @@ const MEANWHILE_MILLIS: u64 = 2_000;
 
 /// The policy in force and what is needed to make the next.
 pub struct PolicyBook {
-    issuer: String,
-    limits: Limits,
-    /// What the edges sign their assertions to upstreams with, in the order of their ids.
-    edge_keys: Vec<PolicyKey>,
+    settings: Settings,
     key: SigningKey,
     interval_millis: u64,
     current: RwLock<Option<Arc<Compiled>>>,
     /// Grows with every change that was made here: a policy that was begun before the last one is out of date.
-    changes: AtomicU64,
+    changes: Arc<AtomicU64>,
     /// When the compilation began that others need not repeat; 0 when there is none.
     compiling_since: AtomicU64,
+    /// Whether this process builds a filter of revocations.
+    is_building: Arc<AtomicBool>,
 }
 
 impl PolicyBook {
     /// An empty book: the first who asks compiles.
     pub fn new(configuration: &ServeConfiguration) -> Self {
         Self {
-            issuer: configuration.issuer.as_str().to_owned(),
-            limits: configuration.limits,
-            edge_keys: edge_keys(&configuration.edge_public_keys),
+            settings: Settings {
+                issuer: configuration.issuer.as_str().to_owned(),
+                limits: configuration.limits,
+                edge_keys: edge_keys(&configuration.edge_public_keys),
+                freshness: configuration.freshness,
+                list: configuration.revocation_list,
+            },
             key: SigningKey::from_seed("policy", configuration.policy_signing_key.expose()),
             interval_millis: u64::try_from(configuration.policy_compile_interval.as_millis())
                 .unwrap_or(u64::MAX),
             current: RwLock::new(None),
-            changes: AtomicU64::new(0),
+            changes: Arc::default(),
             compiling_since: AtomicU64::new(0),
+            is_building: Arc::default(),
         }
     }
 
@@ -69,20 +76,28 @@ impl PolicyBook {
             return Ok(Arc::clone(held));
         }
         let claim = self.claim(now);
-        if let (None, Some(held)) = (&claim, held)
-            && is_within(&held, now, MEANWHILE_MILLIS)
+        if let (None, Some(held)) = (&claim, &held)
+            && is_within(held, now, MEANWHILE_MILLIS)
         {
-            return Ok(held);
+            return Ok(Arc::clone(held));
         }
         let changes = self.changes.load(Ordering::SeqCst);
-        let compiled = compile::run(database, &self.issuer, self.limits, &self.edge_keys, changes).await?;
+        let filter = held.as_ref().and_then(|held| held.filter());
+        let compiled = compile::run(database, &self.settings, changes, filter).await;
         drop(claim);
-        Ok(self.replace(compiled))
+        let is_due = match &compiled {
+            Ok(compiled) => compiled.filter_is_due,
+            Err(error) => matches!(error, PolicyError::FilterPending),
+        };
+        if is_due {
+            self.build_filter_beside(database);
+        }
+        Ok(self.replace(compiled?))
     }
 
     /// The statement about a policy, signed: its version, and when it was true.
     pub fn statement(&self, compiled: &Compiled) -> Result<String, PolicyError> {
-        PolicyStatement::new(&self.issuer, compiled.version, compiled.made_at, &compiled.content)
+        PolicyStatement::new(&self.settings.issuer, compiled.version, compiled.made_at, &compiled.content)
             .sign(&self.key)
             .ok_or(PolicyError::Unsigned)
     }
@@ -90,6 +105,31 @@ impl PolicyBook {
     /// The key that signs what the origin states to its edges.
     pub fn statement_key(&self) -> &SigningKey {
         &self.key
+    }
+
+    /// How old a policy may be.
+    pub fn freshness(&self) -> FreshnessBounds {
+        self.settings.freshness
+    }
+
+    /// Has the filter of revocations built, unless that is under way here. The requests do not wait for it.
+    fn build_filter_beside(&self, database: &Database) {
+        if self.is_building.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let done = BuildingEnds(Arc::clone(&self.is_building));
+        let (database, changes, list) = (database.clone(), Arc::clone(&self.changes), self.settings.list);
+        tokio::spawn(async move {
+            match filter::build(&database, list).await {
+                Ok(filter::Built::Elsewhere) => {}
+                Ok(built) => {
+                    changes.fetch_add(1, Ordering::SeqCst);
+                    tracing::info!(?built, "the filter of revocations was built");
+                }
+                Err(error) => tracing::error!(%error, "the filter of revocations was not built"),
+            }
+            drop(done);
+        });
     }
 
     /// The version last compiled here.
@@ -152,6 +192,15 @@ fn edge_keys(edges: &[EdgePublicKey]) -> Vec<PolicyKey> {
 /// Whether `held` is at most `millis` old. One from the future says that the clock was set back: it counts as old.
 fn is_within(held: &Compiled, now: UnixMillis, millis: u64) -> bool {
     held.made_at <= now && now.since(held.made_at) < millis
+}
+
+/// Says when dropped that nothing is being built any more, also where building panicked.
+struct BuildingEnds(Arc<AtomicBool>);
+
+impl Drop for BuildingEnds {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 /// Given back when dropped, so that a request that is cancelled in mid-flight leaves nothing behind.

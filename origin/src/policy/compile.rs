@@ -1,21 +1,33 @@
 //! One compilation: one transaction that holds the head of versions, so that versions grow one by one and in the order of what they
 //! saw, however many origins compile at once. A new version is stored only when the content is other than the last one's.
 
-use std::ops::Deref;
+use std::{ops::Deref, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 use shared::{
     jwt::PolicyKey,
-    policy::{ActivePolicy, Limits, PolicyFault, PolicyStatement},
+    policy::{ActivePolicy, FreshnessBounds, Limits, PolicyFault, PolicyStatement, RevocationFilter},
     time::UnixMillis,
 };
 use sqlx::Row as _;
 
-use super::content;
+use super::{content, revocations};
 use crate::database::{Actor, Component, Database, DatabaseError, Scope};
 
 /// How many versions are kept for a look back.
 const KEPT_VERSIONS: i64 = 100;
+
+/// What a policy is made of besides rows.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) issuer: String,
+    pub(super) limits: Limits,
+    /// What the edges sign their assertions to upstreams with, in the order of their ids.
+    pub(super) edge_keys: Vec<PolicyKey>,
+    pub(super) freshness: FreshnessBounds,
+    /// How many revoked tokens and grants may stand in a policy one by one.
+    pub(super) list: u32,
+}
 
 /// A policy as it was compiled here.
 #[derive(Debug)]
@@ -25,6 +37,8 @@ pub struct Compiled {
     pub content: Vec<u8>,
     /// How many changes of this process it covers.
     pub(super) changes: u64,
+    /// Whether it is time to build a filter of revocations.
+    pub(super) filter_is_due: bool,
 }
 
 impl Deref for Compiled {
@@ -46,6 +60,20 @@ pub enum PolicyError {
         "the table policy_head has lost its row; restore it with the highest version that was ever given out"
     )]
     NoHead,
+    /// The head of filters is gone: the migration inserts it, and nothing deletes it.
+    #[error(
+        "the table revocation_filter_head has lost its row; restore it with the highest generation in revocation_filters"
+    )]
+    NoFilterHead,
+    /// A stored filter is not what it was.
+    #[error("the filter of revocations of generation {generation} is damaged or gone")]
+    BadFilter {
+        /// Which.
+        generation: i64,
+    },
+    /// There are too many revocations to list, and the filter is being built.
+    #[error("the filter of revocations is being built")]
+    FilterPending,
     /// A key does not fit its algorithm.
     #[error("the policy cannot be used: {0:?}")]
     Unusable(PolicyFault),
@@ -63,13 +91,12 @@ impl From<sqlx::Error> for PolicyError {
     }
 }
 
-/// Compiles. `edge_keys` are published for upstreams; `changes` is the caller's count of changes before it began.
+/// Compiles. `changes` is the caller's count of changes before it began; `filter`, the filter it has in memory.
 pub(super) async fn run(
     database: &Database,
-    issuer: &str,
-    limits: Limits,
-    edge_keys: &[PolicyKey],
+    settings: &Settings,
     changes: u64,
+    filter: Option<&Arc<RevocationFilter>>,
 ) -> Result<Compiled, PolicyError> {
     let mut scope = database.scope(Actor::System(Component::PolicyCompiler)).await?;
     let head: i64 = sqlx::query("SELECT version FROM policy_head FOR UPDATE")
@@ -79,15 +106,16 @@ pub(super) async fn run(
         .try_get("version")?;
     // After the lock and before the first row is read: whatever was committed by now is in it.
     let made_at = UnixMillis(database.clock().unix_millis());
-    let policy = content::read(&mut scope, issuer, limits, edge_keys).await?;
+    let read = revocations::read(&mut scope, filter, settings.list).await?;
+    let policy = content::read(&mut scope, settings, read.revocations).await?;
     let content = serde_json::to_vec(&policy)?;
     let version = store(&mut scope, head, &content).await?;
     scope.commit().await?;
 
     let version = u64::try_from(version).unwrap_or_default();
-    let statement = PolicyStatement::new(issuer, version, made_at, &content);
-    let active = ActivePolicy::from_parts(policy, statement, None).map_err(PolicyError::Unusable)?;
-    Ok(Compiled { active, content, changes })
+    let statement = PolicyStatement::new(&settings.issuer, version, made_at, &content);
+    let active = ActivePolicy::from_parts(policy, statement, read.filter).map_err(PolicyError::Unusable)?;
+    Ok(Compiled { active, content, changes, filter_is_due: read.is_due })
 }
 
 /// The version of this content: the head's when it is the same, else the next.

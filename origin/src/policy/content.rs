@@ -5,17 +5,13 @@ use std::collections::BTreeMap;
 
 use shared::{
     jwt::{Algorithm, KeyPhase, PolicyKey, TokenType, VerificationKey},
-    policy::{
-        Client, Credential, FreshnessBounds, Limits, Policy, Project, PublicRoute, Revocations, Service,
-        Upstream,
-    },
+    policy::{Client, Credential, Policy, Project, PublicRoute, Revocations, Service, Upstream},
     scope::Scopes,
 };
 use sqlx::{FromRow, types::Json};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::PolicyError;
+use super::{PolicyError, compile::Settings};
 use crate::{
     database::Scope,
     signing_keys::{self, PublicKey},
@@ -24,19 +20,18 @@ use crate::{
 /// Reads everything. The order of maps and lists is fixed, so that the same rows give the same bytes.
 pub(super) async fn read(
     scope: &mut Scope,
-    issuer: &str,
-    limits: Limits,
-    edge_keys: &[PolicyKey],
+    settings: &Settings,
+    revocations: Revocations,
 ) -> Result<Policy, PolicyError> {
     Ok(Policy {
-        issuer: issuer.to_owned(),
+        issuer: settings.issuer.clone(),
         keys: keys(scope).await?,
         clients: clients(scope).await?,
         projects: projects(scope).await?,
-        limits,
-        revocations: revocations(scope).await?,
-        freshness: FreshnessBounds::default(),
-        edge_keys: edge_keys.to_vec(),
+        limits: settings.limits,
+        revocations,
+        freshness: settings.freshness,
+        edge_keys: settings.edge_keys.clone(),
     })
 }
 
@@ -160,44 +155,6 @@ fn read_service(row: &ServiceRow) -> Option<Service> {
         public,
         ..Service::default()
     })
-}
-
-#[derive(FromRow)]
-struct RevocationRow {
-    kind: String,
-    value: String,
-    not_before: OffsetDateTime,
-    expires_at: OffsetDateTime,
-}
-
-async fn revocations(scope: &mut Scope) -> Result<Revocations, PolicyError> {
-    let now = scope.clock().now();
-    let rows: Vec<RevocationRow> =
-        sqlx::query_as("SELECT kind, value, not_before, expires_at FROM revocations WHERE expires_at > $1")
-            .bind(now)
-            .fetch_all(scope.connection())
-            .await?;
-    let mut revocations = Revocations::default();
-    for RevocationRow { kind, value, not_before, expires_at } in rows {
-        let _ = match kind.as_str() {
-            "jti" => revocations.tokens.insert(value, next_second(expires_at)),
-            "grant" => revocations.grants.insert(value, next_second(expires_at)),
-            // `iat` has whole seconds: rounded up, so that what was issued earlier in that second is refused too.
-            "subject" => revocations.subjects.insert(value, next_second(not_before)),
-            "client" => revocations.clients.insert(value, next_second(not_before)),
-            _ => {
-                left_out("revocations", &value);
-                None
-            }
-        };
-    }
-    Ok(revocations)
-}
-
-/// The first whole second that is not before `at`.
-fn next_second(at: OffsetDateTime) -> u64 {
-    let second = u64::try_from(at.unix_timestamp()).unwrap_or_default();
-    if at.nanosecond() == 0 { second } else { second.saturating_add(1) }
 }
 
 /// Scopes as a table holds them; `None` when one has a character that RFC 6749 §3.3 does not allow.

@@ -1,4 +1,4 @@
-//! `GET /internal/policy`: the content with its statement, or the statement alone when the edge has that content already (RFC 9110
+//! `GET /internal/policy`: the content with its statement and the filter of revocations, or the statement alone when the edge has that content already (RFC 9110
 //! §13.1.2). It may not answer without a policy that was confirmed just now: an edge that hears nothing knows how old its own is.
 
 use axum::{
@@ -6,13 +6,10 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use shared::policy::STATEMENT_HEADER;
+use shared::policy::{FILTER_HEADER, STATEMENT_HEADER};
 
-use super::PolicyError;
-use crate::{
-    database::{Actor, Component, DatabaseError},
-    http::{EdgeCaller, Origin, Refused},
-};
+use super::{PolicyError, compile::Compiled, reports};
+use crate::http::{EdgeCaller, Origin, Refused};
 
 /// Why an edge gets no policy.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +24,10 @@ impl axum::response::IntoResponse for PolicyRefused {
         let Self::Policy(error) = self;
         match error {
             PolicyError::Database(error) => Refused::from(error).into_response(),
+            PolicyError::FilterPending => {
+                tracing::warn!(%error, "no policy for now");
+                Refused::unavailable().into_response()
+            }
             error => {
                 tracing::error!(%error, "no policy");
                 Refused::internal().into_response()
@@ -43,7 +44,7 @@ pub(super) async fn policy(
 ) -> Result<Response, PolicyRefused> {
     let compiled = origin.policy.current(&origin.database).await?;
     let statement = origin.policy.statement(&compiled)?;
-    if let Err(error) = record_report(&origin, &caller).await {
+    if let Err(error) = reports::record(&origin, &caller).await {
         // What an edge runs is for people to look at; the policy is more urgent.
         tracing::warn!(%error, edge = caller.edge_id, "the edge's version was not recorded");
     }
@@ -57,21 +58,16 @@ pub(super) async fn policy(
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
     let media_type = [(header::CONTENT_TYPE, "application/json")];
-    Ok((common, media_type, compiled.content.clone()).into_response())
+    let held = headers.get(FILTER_HEADER).and_then(|value| value.to_str().ok());
+    Ok((common, media_type, body(&compiled, held)).into_response())
 }
 
-/// Keeps which version an edge says it decides by, so that one can tell when a revocation has reached all of them.
-async fn record_report(origin: &Origin, caller: &EdgeCaller) -> Result<(), DatabaseError> {
-    let mut scope = origin.database.scope(Actor::System(Component::PolicyCompiler)).await?;
-    sqlx::query(
-        "INSERT INTO edge_reports (edge_id, policy_version, reported_at) VALUES ($1, $2, $3)
-         ON CONFLICT (edge_id) DO UPDATE SET policy_version = excluded.policy_version, reported_at = excluded.reported_at
-         WHERE edge_reports.reported_at <= excluded.reported_at",
-    )
-    .bind(&caller.edge_id)
-    .bind(i64::try_from(caller.policy_version).unwrap_or(i64::MAX))
-    .bind(origin.clock.now())
-    .execute(scope.connection())
-    .await?;
-    scope.commit().await
+/// The content, and after a line feed the filter it names, unless the edge holds that one.
+fn body(compiled: &Compiled, held: Option<&str>) -> Vec<u8> {
+    let mut body = compiled.content.clone();
+    if let Some(filter) = compiled.filter().filter(|filter| held != Some(filter.sha256())) {
+        body.push(b'\n');
+        body.extend_from_slice(filter.bytes());
+    }
+    body
 }

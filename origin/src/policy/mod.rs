@@ -3,18 +3,28 @@
 
 mod book;
 mod compile;
+mod confirm;
 mod content;
 mod endpoint;
+mod filter;
+mod reports;
+mod revocations;
 #[cfg(test)]
 mod tests;
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 
 pub use self::book::PolicyBook;
 pub use self::compile::{Compiled, PolicyError};
+pub use self::reports::{Isolate, Propagation, propagation};
 use crate::http::Origin;
 
-/// `GET /internal/policy`: for edges, never forwarded by one.
+/// What edges ask for themselves; they never forward it.
 pub fn routes() -> Router<Origin> {
-    Router::new().route("/internal/policy", get(endpoint::policy))
+    Router::new()
+        .route("/internal/policy", get(endpoint::policy))
+        .route(shared::revocation_statement::TARGET, post(confirm::confirm))
 }

@@ -103,7 +103,7 @@ mod tests {
     /// A gateway whose filter has `jti:revoked` and is hit by `jti:valid` as well.
     fn gateway() -> sample::Sample {
         let hashes = vec![entry_hash("jti", "revoked"), entry_hash("jti", "valid")];
-        let filter = RevocationFilter::build(hashes, []).unwrap();
+        let filter = RevocationFilter::build(hashes, [], 0).unwrap();
         let mut policy = sample::policy();
         policy.revocations.filter = Some(FilterName::from(&filter));
         sample::Sample::with_filter(policy, Some(Arc::new(filter))).unwrap()

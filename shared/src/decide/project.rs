@@ -345,10 +345,7 @@ fn without_own_cookies(cookie: &str) -> Option<String> {
     if !cookie.contains(OWN_COOKIE_PREFIX) {
         return Some(cookie.into());
     }
-    let kept: Vec<&str> = cookie
-        .split(';')
-        .map(str::trim)
-        .filter(|pair| !pair.starts_with(OWN_COOKIE_PREFIX))
-        .collect();
+    let kept: Vec<&str> =
+        cookie.split(';').map(str::trim).filter(|pair| !pair.starts_with(OWN_COOKIE_PREFIX)).collect();
     (!kept.is_empty()).then(|| kept.join("; "))
 }

@@ -279,7 +279,7 @@ mod tests {
             }
             ActivePolicy::accept(&statement, &body, &key.verification_key(), ISSUER, current)
         };
-        let filter = |value: &str| RevocationFilter::build([entry_hash("jti", value)].into(), []).unwrap();
+        let filter = |value: &str| RevocationFilter::build([entry_hash("jti", value)].into(), [], 0).unwrap();
         let (one, other) = (filter("1"), filter("2"));
         let content = |filter: Option<&RevocationFilter>| {
             let mut policy = sample::policy();

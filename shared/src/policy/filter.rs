@@ -35,6 +35,7 @@ pub fn entry_hash(kind: &str, value: &str) -> u64 {
 #[derive(Clone, PartialEq, Eq)]
 pub struct RevocationFilter {
     bytes: Vec<u8>,
+    digest: [u8; 32],
     sha256: String,
     entries: u64,
     exceptions: Vec<u64>,
@@ -48,9 +49,13 @@ impl fmt::Debug for RevocationFilter {
 }
 
 impl RevocationFilter {
-    /// The filter of these hashes; the same set gives the same bytes. `candidates` are hashes of what is valid: those among them that
-    /// would be hit become exceptions. `None` when there is nothing to filter, or more than 2³² − 1 of something.
-    pub fn build(mut entries: Vec<u64>, candidates: impl IntoIterator<Item = u64>) -> Option<Self> {
+    /// The filter of these hashes; the same sets give the same bytes. `candidates` are hashes of what is valid: those among them that
+    /// would be hit become exceptions, as far as `most_exceptions` allows. `None` when there is nothing to filter.
+    pub fn build(
+        mut entries: Vec<u64>,
+        candidates: impl IntoIterator<Item = u64>,
+        most_exceptions: usize,
+    ) -> Option<Self> {
         entries.sort_unstable();
         entries.dedup();
         if entries.is_empty() {
@@ -64,6 +69,7 @@ impl RevocationFilter {
             .collect();
         exceptions.sort_unstable();
         exceptions.dedup();
+        exceptions.truncate(most_exceptions);
         let mut bytes = Vec::new();
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&u64::try_from(entries.len()).ok()?.to_le_bytes());
@@ -90,8 +96,10 @@ impl RevocationFilter {
         let (exceptions, _) = listed.as_chunks();
         let exceptions: Vec<u64> = exceptions.iter().map(|hash| u64::from_le_bytes(*hash)).collect();
         let entries = u64::from_le_bytes(*entries);
+        let digest: [u8; 32] = Sha256::digest(&bytes).into();
         exceptions.is_sorted().then(|| Self {
-            sha256: base64url::encode(&Sha256::digest(&bytes)),
+            sha256: base64url::encode(&digest),
+            digest,
             bytes,
             entries,
             exceptions,
@@ -101,6 +109,11 @@ impl RevocationFilter {
     /// Its name: base64url of SHA-256 of its bytes.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// The SHA-256 itself.
+    pub const fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 
     /// Its bytes.
@@ -171,7 +184,9 @@ mod tests {
     #[test]
     fn every_entry_is_hit_and_what_was_known_to_be_valid_is_not() {
         for count in [1, 2, 3, 5, 100, 20_000] {
-            let filter = RevocationFilter::build(entries(0, count), entries(count, count + 20_000)).unwrap();
+            let filter =
+                RevocationFilter::build(entries(0, count), entries(count, count + 20_000), usize::MAX)
+                    .unwrap();
             assert_eq!(filter.entries(), count);
             assert!(entries(0, count).into_iter().all(|hash| filter.hits(hash)), "{count}");
             assert!(!entries(count, count + 20_000).into_iter().any(|hash| filter.hits(hash)), "{count}");
@@ -180,7 +195,7 @@ mod tests {
             let read = RevocationFilter::parse(filter.bytes().to_vec()).unwrap();
             assert_eq!(read, filter);
         }
-        assert_eq!(RevocationFilter::build(Vec::new(), []), None);
+        assert_eq!(RevocationFilter::build(Vec::new(), [], 0), None);
     }
 
     #[test]
@@ -188,15 +203,19 @@ mod tests {
         let mut backwards = entries(0, 5_000);
         backwards.reverse();
         backwards.extend(entries(0, 10));
-        let one = RevocationFilter::build(entries(0, 5_000), entries(0, 20_000)).unwrap();
-        assert_eq!(one, RevocationFilter::build(backwards, entries(0, 20_000)).unwrap());
+        let one = RevocationFilter::build(entries(0, 5_000), entries(0, 20_000), usize::MAX).unwrap();
+        assert_eq!(one, RevocationFilter::build(backwards, entries(0, 20_000), usize::MAX).unwrap());
         assert!(entries(0, 5_000).into_iter().all(|hash| one.hits(hash)));
-        assert!(one.exceptions() > 0);
+        assert!(one.exceptions() > 2);
+        assert_eq!(
+            RevocationFilter::build(entries(0, 5_000), entries(0, 20_000), 2).unwrap().exceptions(),
+            2
+        );
     }
 
     #[test]
     fn damaged_bytes_are_no_filter() {
-        let good = RevocationFilter::build(entries(0, 1_000), entries(1_000, 3_000)).unwrap();
+        let good = RevocationFilter::build(entries(0, 1_000), entries(1_000, 3_000), usize::MAX).unwrap();
         let bytes = good.bytes();
         assert_eq!(RevocationFilter::parse(bytes[..bytes.len() - 1].to_vec()), None);
         for length in 0..HEAD_BYTES {

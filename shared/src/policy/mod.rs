@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 pub use active::{ActivePolicy, FILTER_HEADER, PolicyFault};
 pub use filter::{RevocationFilter, entry_hash};
-pub use freshness::{Attempt, Freshness, FreshnessBounds, age_counts_from, may_refresh_for_key};
+pub use freshness::{
+    Attempt, Freshness, FreshnessBounds, REFRESH_SECONDS, age_counts_from, may_refresh_for_key,
+};
 pub use limit::{Limit, LimitBy, Limits, Tier};
 pub use project::{
     CertificateIdentity, Cors, Credential, ExternalIssuer, IssuerKey, Project, PublicRoute, Rewrite, Route,

@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_hit_is_asked_about_and_names_its_kind() {
         let hashes = vec![entry_hash("jti", "t1"), entry_hash("grant", "g1")];
-        let filter = RevocationFilter::build(hashes, []).unwrap();
+        let filter = RevocationFilter::build(hashes, [], 0).unwrap();
         let revocations = Revocations { filter: Some(FilterName::from(&filter)), ..Revocations::default() };
         let judge = |token: &str, grant: &str| revocations.judge(Some(&filter), &what(token, grant));
         let ask =

@@ -1,3 +1,6 @@
+mod filter;
+mod reports;
+
 use std::{sync::Arc, time::Duration};
 
 use shared::{
@@ -75,7 +78,7 @@ async fn an_edge_gets_what_the_rows_say_signed_and_learns_cheaply_that_nothing_c
 
         let mut admin = databases.admin().await;
         let reported: (String, i64) =
-            sqlx::query_as("SELECT edge_id, policy_version FROM auth_gateway.edge_reports")
+            sqlx::query_as("SELECT edge_id, policy_version FROM auth_gateway.edge_isolates")
                 .fetch_one(&mut admin)
                 .await
                 .unwrap();
