@@ -4,17 +4,16 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use shared::policy::Credential;
 use uuid::Uuid;
 
+use super::change::{ChangeError, Terms, change};
 use super::declaration::{ClientDeclaration, Declaration, ProjectDeclaration};
 use super::store;
 use crate::clock::Randomness;
 use crate::database::{Actor, Component, Database, DatabaseError, Scope, sqlstate};
 use crate::events::field::{Identifier, Name, RegisteredUri};
 use crate::events::payload::{
-    ClientKind, ClientRegistered, ClientUpdated, CredentialKind, ProjectCreated, ProjectUpdated,
-    ServiceState, WorkspaceCreated, WorkspaceUpdated,
+    ClientKind, ClientRegistered, ClientUpdated, WorkspaceCreated, WorkspaceUpdated,
 };
 use crate::events::{AppendError, NewEvent};
 use crate::oauth::ClientSecret;
@@ -22,14 +21,9 @@ use crate::oauth::ClientSecret;
 /// Why a declaration was not applied. Nothing of it was.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// Somebody else has the project's path.
-    #[error(
-        "project {slug:?} belongs to another workspace: its slug is the path, and a path has one owner; choose another"
-    )]
-    ProjectTaken {
-        /// The slug.
-        slug: String,
-    },
+    /// A project cannot be what is declared.
+    #[error(transparent)]
+    Project(#[from] ChangeError),
     /// Somebody else has the client.
     #[error("client {client_id:?} belongs to another workspace; choose another client_id")]
     ClientTaken {
@@ -119,31 +113,14 @@ async fn apply_project(
     applied: &mut Applied,
     project: &ProjectDeclaration,
 ) -> Result<(), ApplyError> {
-    let workspace_id = applied.workspace_id;
+    let changed = change(scope, applied.workspace_id, project, Terms::default()).await?;
     let label = format!("project {}", project.slug);
-    let taken = || ApplyError::ProjectTaken { slug: project.slug.clone() };
-    let services = || project.services.iter().map(ServiceState::of).collect();
-    match store::find_project(scope, &project.slug).await? {
-        Some((_, owner, _)) if owner != workspace_id => return Err(taken()),
-        Some((_, _, known)) if known == *project => applied.unchanged.push(label),
-        Some((id, _, _)) => {
-            store::write_project(scope, id, workspace_id, project).await?;
-            let updated = ProjectUpdated { name: Name::of(&project.name), services: services() };
-            scope.append(NewEvent::of(workspace_id, id, &updated)).await?;
-            applied.updated.push(label);
-        }
-        None => {
-            let id = scope.new_id();
-            let written = store::write_project(scope, id, workspace_id, project).await;
-            written.map_err(|error| if is_duplicate(&error) { taken() } else { error.into() })?;
-            let created = ProjectCreated {
-                slug: Identifier::of(&project.slug),
-                name: Name::of(&project.name),
-                services: services(),
-            };
-            scope.append(NewEvent::of(workspace_id, id, &created)).await?;
-            applied.created.push(label);
-        }
+    if changed.created {
+        applied.created.push(label);
+    } else if changed.changes.is_empty() {
+        applied.unchanged.push(label);
+    } else {
+        applied.updated.push(label);
     }
     Ok(())
 }
@@ -157,8 +134,8 @@ async fn apply_client(
     let workspace_id = applied.workspace_id;
     let label = format!("client {}", client.client_id);
     let taken = || ApplyError::ClientTaken { client_id: client.client_id.clone() };
-    let project_id = match store::find_project(scope, &client.project).await? {
-        Some((id, owner, _)) if owner == workspace_id => id,
+    let project_id = match store::find_project(scope, &client.project).await.map_err(ChangeError::from)? {
+        Some(project) if project.workspace_id == workspace_id => project.id,
         _ => {
             return Err(ApplyError::NoProject {
                 client_id: client.client_id.clone(),
@@ -201,29 +178,4 @@ async fn apply_client(
 /// Somebody of another workspace took the name since we looked.
 fn is_duplicate(error: &sqlx::Error) -> bool {
     sqlstate(error).as_deref() == Some("23505")
-}
-
-impl ServiceState {
-    fn of(service: &super::declaration::ServiceDeclaration) -> Self {
-        Self {
-            slug: Identifier::of(&service.slug),
-            upstreams: service.upstreams.iter().map(|uri| RegisteredUri::of(uri)).collect(),
-            scopes: service.scopes.clone(),
-            credentials: service.credentials.iter().map(|kind| CredentialKind::of(*kind)).collect(),
-            public_routes: u32::try_from(service.public.len()).unwrap_or(u32::MAX),
-        }
-    }
-}
-
-impl CredentialKind {
-    fn of(credential: Credential) -> Self {
-        match credential {
-            Credential::AccessToken => Self::AccessToken,
-            Credential::ServiceToken => Self::ServiceToken,
-            Credential::ExternalToken => Self::ExternalToken,
-            Credential::ApiKey => Self::ApiKey,
-            Credential::OpaqueToken => Self::OpaqueToken,
-            Credential::ClientCertificate => Self::ClientCertificate,
-        }
-    }
 }

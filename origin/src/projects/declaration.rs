@@ -1,12 +1,16 @@
-//! The file that `gateward apply` reads: its shape, and the rules a declaration keeps by itself. Every fault is found in one go, with
-//! its line. It may not look at the database.
+//! What is declared: the file that `gateward apply` reads and the JSON of the operators' interface have one shape and one set of
+//! rules. Every fault is found in one go, with its place. It may not look at the database.
 
+mod amount;
+mod canonical;
 mod file;
+mod place;
 mod rules;
 
 use std::fmt;
 
-use shared::policy::{Credential, PublicRoute};
+use serde_json::Value;
+use shared::policy::{CertificateIdentity, Cors, Limit, Service};
 use shared::scope::Scopes;
 
 /// One workspace and what it shall have.
@@ -29,15 +33,23 @@ pub struct WorkspaceDeclaration {
     pub name: String,
 }
 
-/// A project with all of its services: one that is not named goes.
+/// A project with all it has: what is not named goes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProjectDeclaration {
     /// The first segment of its path.
     pub slug: String,
     /// Its name.
     pub name: String,
+    /// Which pages of other origins may call it.
+    pub cors: Option<Cors>,
+    /// Limits on all its services together.
+    pub limits: Vec<Limit>,
     /// Its services, by slug.
     pub services: Vec<ServiceDeclaration>,
+    /// Issuers whose tokens its services may accept, by issuer.
+    pub issuers: Vec<IssuerDeclaration>,
+    /// Client certificates its services may accept, by id.
+    pub certificates: Vec<CertificateDeclaration>,
 }
 
 /// A service.
@@ -45,14 +57,32 @@ pub struct ProjectDeclaration {
 pub struct ServiceDeclaration {
     /// The second segment of its path.
     pub slug: String,
-    /// Where requests go, in turn.
-    pub upstreams: Vec<String>,
-    /// What every request needs.
+    /// Its settings, as the policy carries them.
+    pub settings: Service,
+}
+
+/// An issuer of JWTs that the project trusts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IssuerDeclaration {
+    /// `iss`, byte by byte.
+    pub issuer: String,
+    /// Where its keys are.
+    pub jwks_uri: String,
+    /// What `aud` must name one of.
+    pub audiences: Vec<String>,
+    /// Scopes that its tokens may bring.
     pub scopes: Scopes,
-    /// Requests that need no credential.
-    pub public: Vec<PublicRoute>,
-    /// What it accepts.
-    pub credentials: Vec<Credential>,
+    /// The claim that holds them.
+    pub scope_claim: String,
+}
+
+/// A client certificate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CertificateDeclaration {
+    /// SHA-256 of its DER (RFC 8705, 3.1).
+    pub thumbprint: [u8; 32],
+    /// Whom it stands for.
+    pub identity: CertificateIdentity,
 }
 
 /// A client (RFC 6749, 2).
@@ -68,33 +98,52 @@ pub struct ClientDeclaration {
     pub redirect_uris: Vec<String>,
     /// What it may ask for.
     pub scopes: Scopes,
+    /// Web origins whose pages may call the token and revocation endpoints for it.
+    pub origins: Vec<String>,
     /// Whether it has a secret (RFC 6749, 2.1).
     pub confidential: bool,
 }
 
-/// One fault of a file.
+/// One fault of a declaration.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct DeclarationFault {
-    /// Where it is, counted from 1.
-    pub line: usize,
+    /// The line, counted from 1, where it is a text that has lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// Its place, as a JSON Pointer (RFC 6901).
+    pub pointer: String,
     /// The field, such as `project.service.upstreams`.
     pub field: String,
     /// What is wrong, and what would be right.
     pub why: String,
 }
 
-/// Every fault of a file; never empty.
+/// Every fault of a declaration; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
 pub struct DeclarationFaults(pub Vec<DeclarationFault>);
 
 impl fmt::Display for DeclarationFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        write!(f, "the file has {count} fault{}; nothing was changed:", if count == 1 { "" } else { "s" })?;
-        for DeclarationFault { line, field, why } in &self.0 {
-            write!(f, "\n  line {line}, {field}: {why}")?;
+        write!(
+            f,
+            "the declaration has {count} fault{}; nothing was changed:",
+            if count == 1 { "" } else { "s" }
+        )?;
+        for DeclarationFault { line, pointer, field, why } in &self.0 {
+            match line {
+                Some(line) => write!(f, "\n  line {line}, {field}: {why}")?,
+                None => write!(f, "\n  {pointer}: {why}")?,
+            }
         }
         Ok(())
+    }
+}
+
+impl DeclarationFaults {
+    /// A text or value that has not the shape of a declaration.
+    fn of_shape(line: Option<usize>, why: String) -> Self {
+        Self(vec![DeclarationFault { line, pointer: String::new(), field: "syntax".to_owned(), why }])
     }
 }
 
@@ -102,19 +151,27 @@ impl Declaration {
     /// Reads a file's text.
     pub fn parse(text: &str) -> Result<Self, DeclarationFaults> {
         let file: file::File = toml::from_str(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            let fault = DeclarationFault {
-                line: line_of(text, at),
-                field: "syntax".to_owned(),
-                why: error.message().to_owned(),
-            };
-            DeclarationFaults(vec![fault])
+            let line = place::line_of(text, error.span().map_or(0, |span| span.start));
+            DeclarationFaults::of_shape(Some(line), error.message().to_owned())
         })?;
-        rules::check(text, file)
+        rules::check(|rules| rules.file(file)).map_err(|faults| place::with_lines(text, faults))
     }
 }
 
-/// The line of a byte, counted from 1.
-fn line_of(text: &str, at: usize) -> usize {
-    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+impl ProjectDeclaration {
+    /// Reads a project alone, as JSON of the same shape. `slug` is the one it is asked for by, and may be left out.
+    pub fn from_json(slug: &str, mut value: Value) -> Result<Self, DeclarationFaults> {
+        if let Value::Object(members) = &mut value {
+            members.entry("slug").or_insert_with(|| slug.into());
+        }
+        let project: file::Project = serde_json::from_value(value)
+            .map_err(|error| DeclarationFaults::of_shape(None, error.to_string()))?;
+        rules::check(|rules| rules.project_alone(slug, project))
+    }
+
+    /// As JSON of the file's shape, in one form: what has its default is left out, lists with names are in their order.
+    pub fn to_json(&self) -> Value {
+        // Strings, numbers and lists of them: it cannot fail.
+        serde_json::to_value(file::Project::from(self)).unwrap_or_default()
+    }
 }

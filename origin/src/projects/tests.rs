@@ -1,6 +1,6 @@
 //! Files, faulty and good, and what they come to in a real Postgres.
 
-use super::{Applied, ApplyError, Declaration, apply};
+use super::{Applied, ApplyError, ChangeError, Declaration, apply};
 use crate::test_database::{self, TestDatabase};
 
 const FILE: &str = r#"[workspace]
@@ -109,7 +109,10 @@ async fn what_belongs_to_another_workspace_is_refused_whole() {
         apply_text(t, FILE).await.unwrap();
         let thief = FILE.replace("\"demo\"", "\"thief\"");
         let error = apply_text(t, &thief).await.unwrap_err();
-        assert!(matches!(error, ApplyError::ProjectTaken { ref slug } if slug == "notes"), "{error}");
+        assert!(
+            matches!(error, ApplyError::Project(ChangeError::Taken { ref slug }) if slug == "notes"),
+            "{error}"
+        );
         let thief = thief.replace("\"notes\"", "\"other\"");
         let error = apply_text(t, &thief).await.unwrap_err();
         assert!(
@@ -149,7 +152,7 @@ project = "notes"
 redirect_uris = ["http://example.com/callback", "javascript:alert(1)"]
 "#;
     let faults = Declaration::parse(text).unwrap_err();
-    let places: Vec<_> = faults.0.iter().map(|fault| (fault.line, fault.field.as_str())).collect();
+    let places: Vec<_> = faults.0.iter().map(|fault| (fault.line.unwrap(), fault.field.as_str())).collect();
     assert_eq!(
         places,
         [
@@ -186,7 +189,7 @@ fn a_member_that_is_unknown_missing_or_of_another_kind_is_named_with_its_line() 
     ] {
         let faults = Declaration::parse(text).unwrap_err();
         assert_eq!(faults.0.len(), 1);
-        assert_eq!(faults.0[0].line, line, "{text}\n{faults}");
+        assert_eq!(faults.0[0].line, Some(line), "{text}\n{faults}");
         assert!(faults.to_string().contains(words), "{faults}");
     }
 }

@@ -63,20 +63,26 @@ payloads! {
         name: Name,
     }
     /// There is a project.
-    Project, 1: ProjectCreated {
+    Project, 2: ProjectCreated {
         /// The first segment of its path.
         slug: Identifier,
         /// Its name.
         name: Name,
         /// All of its services.
         services: Vec<ServiceState>,
+        /// The revision that holds all that was declared.
+        revision: i64,
     }
     /// A project or one of its services is different now.
-    Project, 1: ProjectUpdated {
+    Project, 2: ProjectUpdated {
         /// Its name.
         name: Name,
         /// All of its services, as they are now.
         services: Vec<ServiceState>,
+        /// The revision that holds all that was declared.
+        revision: i64,
+        /// The earlier revision that it repeats.
+        restored_from: Option<i64>,
     }
     /// There is a client.
     Client, 1: ClientRegistered {

@@ -1,226 +1,190 @@
-//! What a declaration must keep to. Each rule says what is wrong and what would be right.
+//! What a declaration must keep to. Each rule says what is wrong and what would be right, and all of them are asked before anything
+//! is refused.
+
+mod bounds;
+mod client;
+mod service;
+mod trust;
 
 use std::collections::HashSet;
 
 use shared::decide::is_gateway_path;
-use shared::path::CanonicalPath;
-use shared::policy::{Credential, PublicRoute};
-use shared::redirect_uri;
+use shared::policy::Credential;
 use shared::scope::Scopes;
-use toml::Spanned;
-use url::Url;
 
-use super::file::{Client, File, Project, Public, Service};
+use super::place::{self, Step};
 use super::{
-    ClientDeclaration, Declaration, DeclarationFault, DeclarationFaults, ProjectDeclaration,
-    ServiceDeclaration, WorkspaceDeclaration, line_of,
+    Declaration, DeclarationFault, DeclarationFaults, ProjectDeclaration, WorkspaceDeclaration, file,
 };
 
-/// Upstreams of a service, and redirect URIs of a client, at most.
-const UPSTREAMS: usize = 16;
-const REDIRECT_URIS: usize = 32;
+/// What a service accepts that does not say.
+pub(super) const DEFAULT_CREDENTIALS: [Credential; 2] = [Credential::AccessToken, Credential::ServiceToken];
+/// How long browsers remember a preflight's answer where nothing is said.
+pub(super) const DEFAULT_MAX_AGE_SECONDS: u32 = 600;
+/// Where an issuer's tokens hold their scopes (RFC 8693, 4.2).
+pub(super) const DEFAULT_SCOPE_CLAIM: &str = "scope";
 
-pub(super) fn check(text: &str, file: File) -> Result<Declaration, DeclarationFaults> {
-    let mut rules = Rules { text, faults: Vec::new() };
-    let workspace = WorkspaceDeclaration {
-        name: rules.name("workspace.name", file.workspace.name, &file.workspace.slug),
-        slug: rules.slug("workspace.slug", file.workspace.slug, &mut HashSet::new()),
-    };
-    if workspace.slug == "platform" {
-        rules.faults.push(DeclarationFault {
-            line: 1,
-            field: "workspace.slug".to_owned(),
-            why: "platform is the gateway's own workspace; choose another slug".to_owned(),
-        });
-    }
-    let mut slugs = HashSet::new();
-    let projects = file.project.into_iter().map(|project| rules.project(project, &mut slugs)).collect();
-    let mut client_ids = HashSet::new();
-    let clients = file.client.into_iter().map(|client| rules.client(client, &mut client_ids)).collect();
-    if rules.faults.is_empty() {
-        Ok(Declaration { workspace, projects, clients })
-    } else {
-        rules.faults.sort_by_key(|fault| fault.line);
-        Err(DeclarationFaults(rules.faults))
-    }
+/// Services, issuers and certificates of a project, at most.
+const SERVICES: usize = 200;
+const ISSUERS: usize = 16;
+const CERTIFICATES: usize = 1_000;
+
+/// Runs `read` and gives what it made of a declaration, or every fault it found.
+pub(super) fn check<T>(read: impl FnOnce(&mut Rules) -> T) -> Result<T, DeclarationFaults> {
+    let mut rules = Rules { path: Vec::new(), faults: Vec::new() };
+    let read = read(&mut rules);
+    if rules.faults.is_empty() { Ok(read) } else { Err(DeclarationFaults(rules.faults)) }
 }
 
-struct Rules<'a> {
-    text: &'a str,
+/// Where the walk is, and what was found on the way.
+pub(super) struct Rules {
+    path: Vec<Step>,
     faults: Vec<DeclarationFault>,
 }
 
-impl Rules<'_> {
-    fn fault<T>(&mut self, field: &str, place: &Spanned<T>, why: impl Into<String>) {
-        let line = line_of(self.text, place.span().start);
-        self.faults.push(DeclarationFault { line, field: field.to_owned(), why: why.into() });
+impl Rules {
+    /// What is here is wrong.
+    fn fault(&mut self, why: impl Into<String>) {
+        self.faults.push(DeclarationFault {
+            line: None,
+            pointer: place::pointer(&self.path),
+            field: place::field(&self.path),
+            why: why.into(),
+        });
     }
 
-    fn slug(&mut self, field: &str, slug: Spanned<String>, seen: &mut HashSet<String>) -> String {
-        let text = slug.get_ref();
-        let fits = (1..=63).contains(&text.len())
-            && !text.starts_with('-')
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        if !fits {
-            self.fault(
-                field,
-                &slug,
-                format!("{text:?} is no slug: use 1 to 63 lower-case letters, digits and dashes, and no dash first"),
-            );
-        }
-        if !seen.insert(text.clone()) {
-            self.fault(field, &slug, format!("{text:?} is there twice"));
-        }
-        slug.into_inner()
+    /// Looks at a member of what is here.
+    fn at<T>(&mut self, member: &'static str, look: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(Step::Member(member));
+        let seen = look(self);
+        self.path.pop();
+        seen
     }
 
-    fn name(&mut self, field: &str, name: Option<Spanned<String>>, otherwise: &Spanned<String>) -> String {
-        let Some(name) = name else { return otherwise.get_ref().clone() };
-        let length = name.get_ref().chars().count();
-        if !(1..=200).contains(&length) || name.get_ref().chars().any(char::is_control) {
-            self.fault(field, &name, "a name has 1 to 200 characters, none of them a control character");
-        }
-        name.into_inner()
+    /// Looks at every element of a list that is a member of what is here.
+    fn each<I, T>(
+        &mut self,
+        member: &'static str,
+        items: Vec<I>,
+        mut look: impl FnMut(&mut Self, I) -> T,
+    ) -> Vec<T> {
+        self.at(member, |rules| {
+            let look_at = |(index, item)| {
+                rules.path.push(Step::Element(index));
+                let seen = look(rules, item);
+                rules.path.pop();
+                seen
+            };
+            items.into_iter().enumerate().map(look_at).collect()
+        })
     }
 
-    fn scopes(&mut self, field: &str, scopes: Vec<Spanned<String>>) -> Scopes {
-        for scope in &scopes {
-            let one = Scopes::parse(scope.get_ref())
-                .is_some_and(|parsed| parsed.iter().eq([scope.get_ref().as_str()]));
-            if !one {
-                let why = format!(
-                    "{:?} is no scope token (RFC 6749, 3.3): one word without spaces, quotes or \\",
-                    scope.get_ref()
-                );
-                self.fault(field, scope, why);
-            }
+    /// Says that a list is too long.
+    fn at_most(&mut self, member: &'static str, count: usize, most: usize) {
+        if count > most {
+            self.at(member, |rules| rules.fault(format!("there are {count}; at most {most} are possible")));
         }
-        scopes.into_iter().map(Spanned::into_inner).collect()
     }
 
-    fn project(&mut self, project: Project, seen: &mut HashSet<String>) -> ProjectDeclaration {
-        if is_gateway_path(project.slug.get_ref()) {
-            let why =
-                format!("/{} is a path of the gateway itself; choose another slug", project.slug.get_ref());
-            self.fault("project.slug", &project.slug, why);
-        }
-        let name = self.name("project.name", project.name, &project.slug);
-        let slug = self.slug("project.slug", project.slug, seen);
+    pub(super) fn file(&mut self, file: file::File) -> Declaration {
+        let workspace = self.at("workspace", |rules| rules.workspace(file.workspace));
         let mut slugs = HashSet::new();
-        let mut services: Vec<_> =
-            project.service.into_iter().map(|service| self.service(service, &mut slugs)).collect();
+        let projects =
+            self.each("project", file.project, |rules, project| rules.project(project, &mut slugs));
+        let mut client_ids = HashSet::new();
+        let clients = self.each("client", file.client, |rules, client| rules.client(client, &mut client_ids));
+        Declaration { workspace, projects, clients }
+    }
+
+    /// A project that is not part of a file.
+    pub(super) fn project_alone(&mut self, slug: &str, project: file::Project) -> ProjectDeclaration {
+        if project.slug != slug {
+            self.at("slug", |rules| {
+                rules.fault(format!(
+                    "the declaration is of another project than {slug:?}; a slug cannot change"
+                ));
+            });
+        }
+        self.project(project, &mut HashSet::new())
+    }
+
+    fn workspace(&mut self, workspace: file::Workspace) -> WorkspaceDeclaration {
+        if workspace.slug == "platform" {
+            self.at("slug", |rules| {
+                rules.fault("platform is the gateway's own workspace; choose another slug");
+            });
+        }
+        WorkspaceDeclaration {
+            name: self.name(workspace.name, &workspace.slug),
+            slug: self.slug(workspace.slug, &mut HashSet::new()),
+        }
+    }
+
+    fn project(&mut self, project: file::Project, seen: &mut HashSet<String>) -> ProjectDeclaration {
+        if is_gateway_path(&project.slug) {
+            let why = format!("/{} is a path of the gateway itself; choose another slug", project.slug);
+            self.at("slug", |rules| rules.fault(why));
+        }
+        let name = self.name(project.name, &project.slug);
+        let slug = self.slug(project.slug, seen);
+        let cors = project.cors.map(|cors| self.at("cors", |rules| rules.cors(cors)));
+        let limits = self.limits(project.limit);
+        self.at_most("service", project.service.len(), SERVICES);
+        let mut slugs = HashSet::new();
+        let mut services =
+            self.each("service", project.service, |rules, service| rules.service(service, &mut slugs));
         services.sort_by(|one, other| one.slug.cmp(&other.slug));
-        ProjectDeclaration { slug, name, services }
+        self.at_most("issuer", project.issuer.len(), ISSUERS);
+        let mut names = HashSet::new();
+        let mut issuers =
+            self.each("issuer", project.issuer, |rules, issuer| rules.issuer(issuer, &mut names));
+        issuers.sort_by(|one, other| one.issuer.cmp(&other.issuer));
+        self.at_most("certificate", project.certificate.len(), CERTIFICATES);
+        let (mut ids, mut thumbprints) = (HashSet::new(), HashSet::new());
+        let mut certificates = self.each("certificate", project.certificate, |rules, certificate| {
+            rules.certificate(certificate, &mut ids, &mut thumbprints)
+        });
+        certificates.sort_by(|one, other| one.identity.id.cmp(&other.identity.id));
+        ProjectDeclaration { slug, name, cors, limits, services, issuers, certificates }
     }
 
-    fn service(&mut self, service: Service, seen: &mut HashSet<String>) -> ServiceDeclaration {
-        let slug = self.slug("project.service.slug", service.slug, seen);
-        if !(1..=UPSTREAMS).contains(&service.upstreams.get_ref().len()) {
-            let why = format!("a service has 1 to {UPSTREAMS} upstreams");
-            self.fault("project.service.upstreams", &service.upstreams, why);
-        }
-        let upstreams = service.upstreams.into_inner();
-        for upstream in &upstreams {
-            if let Err(why) = upstream_rule(upstream.get_ref()) {
-                self.fault("project.service.upstreams", upstream, why);
+    fn slug(&mut self, slug: String, seen: &mut HashSet<String>) -> String {
+        self.at("slug", |rules| {
+            let fits = (1..=63).contains(&slug.len())
+                && !slug.starts_with('-')
+                && slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+            if !fits {
+                rules.fault(format!(
+                    "{slug:?} is no slug: use 1 to 63 lower-case letters, digits and dashes, and no dash first"
+                ));
             }
-        }
-        let credentials = match service.credentials {
-            None => vec![Credential::AccessToken, Credential::ServiceToken],
-            Some(credentials) => {
-                let mut distinct: Vec<Credential> = Vec::new();
-                for credential in credentials.get_ref() {
-                    if !distinct.contains(credential) {
-                        distinct.push(*credential);
-                    }
-                }
-                distinct
+            if !seen.insert(slug.clone()) {
+                rules.fault(format!("{slug:?} is there twice"));
             }
-        };
-        ServiceDeclaration {
-            slug,
-            upstreams: upstreams.into_iter().map(Spanned::into_inner).collect(),
-            scopes: self.scopes("project.service.scopes", service.scopes),
-            public: service.public.into_iter().map(|route| self.public(route)).collect(),
-            credentials,
-        }
+        });
+        slug
     }
 
-    fn public(&mut self, Public { method, path }: Public) -> PublicRoute {
-        if method.get_ref().is_empty() || !method.get_ref().bytes().all(|byte| byte.is_ascii_uppercase()) {
-            self.fault(
-                "project.service.public.method",
-                &method,
-                "a method is upper-case letters, such as GET",
-            );
+    fn name(&mut self, name: Option<String>, otherwise: &str) -> String {
+        let Some(name) = name else { return otherwise.to_owned() };
+        if !(1..=200).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+            self.at("name", |rules| {
+                rules.fault("a name has 1 to 200 characters, none of them a control character");
+            });
         }
-        let fixed = path.get_ref().strip_suffix("/*").unwrap_or(path.get_ref());
-        let canonical =
-            fixed.is_empty() || CanonicalPath::parse(fixed).is_ok_and(|path| path.matched_after(0) == fixed);
-        if path.get_ref().is_empty() || fixed.contains('*') || !canonical {
-            self.fault(
-                "project.service.public.path",
-                &path,
-                "a path is absolute, decoded and canonical, such as /health, or ends with /* for everything below",
-            );
-        }
-        PublicRoute { method: method.into_inner(), path: path.into_inner() }
+        name
     }
 
-    fn client(&mut self, client: Client, seen: &mut HashSet<String>) -> ClientDeclaration {
-        let client_id = client.id;
-        let fits = (1..=128).contains(&client_id.get_ref().len())
-            && client_id.get_ref().starts_with(|first: char| first.is_ascii_alphanumeric())
-            && client_id
-                .get_ref()
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte));
-        if !fits {
-            self.fault("client.client_id", &client_id, "a client_id has 1 to 128 letters, digits and ._~-");
-        }
-        if !seen.insert(client_id.get_ref().clone()) {
-            self.fault("client.client_id", &client_id, format!("{:?} is there twice", client_id.get_ref()));
-        }
-        if !(1..=REDIRECT_URIS).contains(&client.redirect_uris.get_ref().len()) {
-            let why = format!("a client has 1 to {REDIRECT_URIS} redirect URIs");
-            self.fault("client.redirect_uris", &client.redirect_uris, why);
-        }
-        let redirect_uris = client.redirect_uris.into_inner();
-        for uri in &redirect_uris {
-            if !redirect_uri::may_be_registered(uri.get_ref()) {
-                let why = format!(
-                    "{:?} may not be registered: use https, http on 127.0.0.1 or [::1], or a private scheme with a dot, \
-                     without fragment or user (RFC 8252, RFC 9700)",
-                    uri.get_ref()
-                );
-                self.fault("client.redirect_uris", uri, why);
+    fn scopes(&mut self, scopes: Vec<String>) -> Scopes {
+        let checked = self.each("scopes", scopes, |rules, scope| {
+            let one = Scopes::parse(&scope).is_some_and(|parsed| parsed.iter().eq([scope.as_str()]));
+            if !one {
+                rules.fault(format!(
+                    "{scope:?} is no scope token (RFC 6749, 3.3): one word without spaces, quotes or \\"
+                ));
             }
-        }
-        ClientDeclaration {
-            name: self.name("client.name", client.name, &client_id),
-            client_id: client_id.into_inner(),
-            project: client.project.into_inner(),
-            redirect_uris: redirect_uris.into_iter().map(Spanned::into_inner).collect(),
-            scopes: self.scopes("client.scopes", client.scopes),
-            confidential: client.confidential,
-        }
+            scope
+        });
+        checked.into_iter().collect()
     }
-}
-
-fn upstream_rule(text: &str) -> Result<(), String> {
-    let wrong = |why: &str| Err(format!("{text:?} {why}; use a base URL such as http://127.0.0.1:9100"));
-    let Ok(url) = Url::parse(text) else { return wrong("is no URL") };
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return wrong("is not http or https with a host");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("an upstream has no user or password in it".to_owned());
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return wrong("has a query or fragment");
-    }
-    if text.ends_with('/') {
-        return wrong("ends with a slash");
-    }
-    Ok(())
 }
