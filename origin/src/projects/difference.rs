@@ -1,7 +1,7 @@
 //! What differs between two declarations of a project: a list of places with what stood there and what stands there now. It may not
 //! judge a change.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -32,9 +32,8 @@ fn compare(changes: &mut Vec<Change>, path: &str, member: &str, before: &Value, 
     match (before, after) {
         (before, after) if before == after => {}
         (Value::Object(one), Value::Object(other)) => {
-            let names: BTreeMap<&String, ()> =
-                one.keys().chain(other.keys()).map(|name| (name, ())).collect();
-            for name in names.into_keys() {
+            let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+            for name in names {
                 let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 let of = |object: &Map<String, Value>| object.get(name).cloned().unwrap_or_default();
                 let (one, other) = (of(one), of(other));

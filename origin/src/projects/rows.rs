@@ -70,9 +70,9 @@ impl ServiceRow {
             credentials: self.credentials.iter().filter_map(|kind| Credential::of_name(kind)).collect(),
             public: read::<Vec<PublicRoute>>(&self.public)?,
             routes: read::<Vec<Route>>(&self.routes)?,
-            max_body_bytes: whole(self.max_body_bytes)?,
-            timeout_millis: whole(self.timeout_millis)?,
-            hard_seconds: whole(self.hard_seconds)?,
+            max_body_bytes: whole(self.max_body_bytes).ok()?,
+            timeout_millis: whole(self.timeout_millis).ok()?,
+            hard_seconds: whole(self.hard_seconds).ok()?,
             limits: read::<Vec<Limit>>(&self.limits)?,
             assertion: self.assertion,
         })
@@ -89,7 +89,7 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(column: &Json<Value>) -> Opti
     serde_json::from_value(column.0.clone()).ok()
 }
 
-/// A number that cannot be negative; the outer `None` says that it is.
-fn whole<I, T: TryFrom<I>>(number: Option<I>) -> Option<Option<T>> {
-    number.map(T::try_from).transpose().ok()
+/// A number that cannot be negative.
+fn whole<I, T: TryFrom<I>>(number: Option<I>) -> Result<Option<T>, T::Error> {
+    number.map(T::try_from).transpose()
 }

@@ -1,9 +1,12 @@
 //! Files, faulty and good, and what they come to in a real Postgres.
 
+mod change;
+mod declaration;
+
 use super::{Applied, ApplyError, ChangeError, Declaration, apply};
 use crate::test_database::{self, TestDatabase};
 
-const FILE: &str = r#"[workspace]
+pub(super) const FILE: &str = r#"[workspace]
 slug = "demo"
 name = "Demo"
 [[project]]
@@ -130,66 +133,4 @@ async fn what_belongs_to_another_workspace_is_refused_whole() {
         assert_eq!((workspaces, events(t).await.len()), (0, 3), "something was half applied");
     })
     .await;
-}
-
-#[test]
-fn every_fault_of_a_file_is_named_with_its_line() {
-    let text = r#"[workspace]
-slug = "Demo"
-[[project]]
-slug = "oauth"
-[[project.service]]
-slug = "api"
-upstreams = ["ftp://x", "http://user:pass@host", "http://host/"]
-scopes = ["two words"]
-public = [{ method = "get", path = "/a/../b" }]
-[[project.service]]
-slug = "api"
-upstreams = []
-[[client]]
-client_id = "-x"
-project = "notes"
-redirect_uris = ["http://example.com/callback", "javascript:alert(1)"]
-"#;
-    let faults = Declaration::parse(text).unwrap_err();
-    let places: Vec<_> = faults.0.iter().map(|fault| (fault.line.unwrap(), fault.field.as_str())).collect();
-    assert_eq!(
-        places,
-        [
-            (2, "workspace.slug"),
-            (4, "project.slug"),
-            (7, "project.service.upstreams"),
-            (7, "project.service.upstreams"),
-            (7, "project.service.upstreams"),
-            (8, "project.service.scopes"),
-            (9, "project.service.public.method"),
-            (9, "project.service.public.path"),
-            (11, "project.service.slug"),
-            (12, "project.service.upstreams"),
-            (14, "client.client_id"),
-            (16, "client.redirect_uris"),
-            (16, "client.redirect_uris"),
-        ]
-    );
-    assert!(!faults.to_string().contains("user:pass"), "a password is repeated: {faults}");
-}
-
-#[test]
-fn a_member_that_is_unknown_missing_or_of_another_kind_is_named_with_its_line() {
-    for (text, line, words) in [
-        ("[workspace]\nslug = \"demo\"\nslgu = \"x\"\n", 3, "slgu"),
-        ("[workspace]\nslug = \"demo\"\n[[project]]\nname = \"x\"\n", 3, "slug"),
-        ("[workspace]\nslug = 7\n", 2, "string"),
-        ("[workspace]\nslug = \"demo\n", 2, "string"),
-        (
-            "[workspace]\nslug = \"d\"\n[[project]]\nslug = \"p\"\n[[project.service]]\nslug = \"s\"\nupstreams = [\"http://h\"]\ncredentials = [\"password\"]\n",
-            8,
-            "password",
-        ),
-    ] {
-        let faults = Declaration::parse(text).unwrap_err();
-        assert_eq!(faults.0.len(), 1);
-        assert_eq!(faults.0[0].line, Some(line), "{text}\n{faults}");
-        assert!(faults.to_string().contains(words), "{faults}");
-    }
 }

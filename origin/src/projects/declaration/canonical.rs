@@ -90,7 +90,7 @@ fn limit(Limit { by, quota, tier }: &Limit) -> file::Limit {
 
 fn issuer(issuer: &IssuerDeclaration) -> file::Issuer {
     file::Issuer {
-        issuer: issuer.issuer.clone(),
+        name: issuer.issuer.clone(),
         jwks_uri: issuer.jwks_uri.clone(),
         audiences: issuer.audiences.clone(),
         scopes: texts(&issuer.scopes),

@@ -55,6 +55,7 @@ pub(super) struct Service {
     pub(super) methods: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) scopes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) credentials: Option<Vec<Credential>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) public: Vec<Public>,
@@ -204,7 +205,8 @@ pub(super) struct Cors {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Issuer {
-    pub(super) issuer: String,
+    #[serde(rename = "issuer")]
+    pub(super) name: String,
     pub(super) jwks_uri: String,
     pub(super) audiences: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -73,7 +73,7 @@ impl Rules {
             u32::try_from(limit.requests).ok().filter(|requests| (1..=1_000_000_000).contains(requests));
         if requests.is_none() {
             self.at("requests", |rules| {
-                rules.fault("a limit lets 1 to 1000000000 requests through in a window")
+                rules.fault("a limit lets 1 to 1000000000 requests through in a window");
             });
         }
         let window = whole_seconds(&limit.window)
@@ -81,7 +81,7 @@ impl Rules {
             .filter(|seconds| (1..=86_400).contains(seconds));
         if window.is_none() {
             self.at("window", |rules| {
-                rules.fault("a window is 1s to 24h in whole seconds, written like 60s or 5m")
+                rules.fault("a window is 1s to 24h in whole seconds, written like 60s or 5m");
             });
         }
         let (requests, window_seconds) = (requests.unwrap_or(1), window.unwrap_or(1));
@@ -102,7 +102,7 @@ impl Rules {
         let seconds = whole_seconds(&amount).and_then(|seconds| u32::try_from(seconds).ok());
         seconds.filter(|seconds| *seconds <= 86_400).unwrap_or_else(|| {
             self.at("max_age", |rules| {
-                rules.fault("max_age is 0s to 24h in whole seconds, written like 600s or 10m")
+                rules.fault("max_age is 0s to 24h in whole seconds, written like 600s or 10m");
             });
             0
         })

@@ -184,7 +184,7 @@ impl Rules {
             if !seen.insert((path.to_owned(), method.clone())) {
                 let method = if method.is_empty() { "every method" } else { method };
                 self.at("path", |rules| {
-                    rules.fault(format!("{method} of {path:?} has two routes; join them"))
+                    rules.fault(format!("{method} of {path:?} has two routes; join them"));
                 });
             }
         }

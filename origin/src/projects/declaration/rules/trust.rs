@@ -48,10 +48,12 @@ impl Rules {
         self.at_most("origins", origins.len(), ORIGINS);
         let mut seen = HashSet::new();
         self.each("origins", origins, |rules, origin| {
-            let is_exact = Url::parse(&origin).is_ok_and(|url| {
-                matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == origin
-            });
-            if !is_exact && !(may_be_any && origin == "*") {
+            let is_exact = !origin.contains('*')
+                && Url::parse(&origin).is_ok_and(|url| {
+                    matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == origin
+                });
+            let is_any = may_be_any && origin == "*";
+            if !is_exact && !is_any {
                 rules.fault(format!(
                     "{origin:?} is no origin: write scheme://host, in lower case, with a port only where it is not the \
                      scheme's own, and nothing after it, such as https://app.example.com"
@@ -93,11 +95,11 @@ impl Rules {
 
     pub(super) fn issuer(&mut self, issuer: file::Issuer, seen: &mut HashSet<String>) -> IssuerDeclaration {
         self.at("issuer", |rules| {
-            if let Err(why) = secure_url(&issuer.issuer, false) {
+            if let Err(why) = secure_url(&issuer.name, false) {
                 rules.fault(format!("an issuer {why} (RFC 8414, 2); it is compared byte by byte"));
             }
-            if !seen.insert(issuer.issuer.clone()) {
-                rules.fault(format!("{:?} is there twice", issuer.issuer));
+            if !seen.insert(issuer.name.clone()) {
+                rules.fault(format!("{:?} is there twice", issuer.name));
             }
         });
         self.at("jwks_uri", |rules| {
@@ -123,7 +125,7 @@ impl Rules {
             self.at("scope_claim", |rules| rules.fault("a claim's name has 1 to 128 characters"));
         }
         IssuerDeclaration {
-            issuer: issuer.issuer,
+            issuer: issuer.name,
             jwks_uri: issuer.jwks_uri,
             audiences,
             scopes: self.scopes(issuer.scopes),
