@@ -2,14 +2,18 @@
 
 use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
+use sha2::{Digest as _, Sha256};
+
 use super::Gate;
 use crate::{
+    base64url,
     code::CodeKey,
     gcra::Quota,
     jwt::{Algorithm, Jwk, KeyPhase, PolicyKey, SigningKey, TokenType, VerificationKey},
     policy::{
-        ActivePolicy, Client, Credential, FreshnessBounds, Limits, Policy, PolicyFault, PolicyStatement,
-        Project, PublicRoute, RevocationFilter, Revocations, Service, Upstream,
+        ActivePolicy, CertificateIdentity, Client, Cors, Credential, ExternalIssuer, FreshnessBounds,
+        IssuerKey, Limits, Policy, PolicyFault, PolicyStatement, Project, PublicRoute, RevocationFilter,
+        Revocations, Rewrite, Route, Service, Upstream,
     },
     scope::Scopes,
     time::UnixMillis,
@@ -41,6 +45,17 @@ pub fn origin_key() -> SigningKey {
 pub fn edge_key() -> SigningKey {
     SigningKey::from_seed("edge-1", &[4; 32])
 }
+
+/// The key of the issuer that the sample's project `notes` trusts.
+pub fn idp_key() -> SigningKey {
+    SigningKey::from_seed("idp-1", &[6; 32])
+}
+
+/// That issuer.
+pub const IDP: &str = "https://idp.test";
+
+/// The DER of the client certificate that the sample knows, as far as anybody here looks at it.
+pub const CERTIFICATE: &[u8] = b"a certificate";
 
 /// The key of the sample's codes.
 pub fn code_key() -> CodeKey {
@@ -76,7 +91,7 @@ pub fn policy() -> Policy {
         redirect_uris: uris.iter().map(|uri| String::from(*uri)).collect(),
         scopes: scopes.iter().copied().collect(),
         confidential,
-        origins: Vec::new(),
+        origins: if project == "notes" { alloc::vec!["https://app.test".into()] } else { Vec::new() },
     };
     let service =
         |upstream: &str, scopes: &[&str], credentials: &[Credential], public: &[(&str, &str)]| Service {
@@ -89,7 +104,7 @@ pub fn policy() -> Policy {
                 .collect(),
             ..Service::default()
         };
-    let notes = Project {
+    let mut notes = Project {
         workspace_id: "w1".into(),
         services: BTreeMap::from([(
             "api".into(),
@@ -100,8 +115,24 @@ pub fn policy() -> Policy {
                 &[("GET", "/health"), ("GET", "/assets/*")],
             ),
         )]),
+        cors: Some(Cors {
+            origins: alloc::vec!["https://app.test".into()],
+            methods: alloc::vec!["DELETE".into(), "PUT".into()],
+            headers: alloc::vec!["authorization".into(), "content-type".into(), "dpop".into()],
+            expose: alloc::vec!["etag".into()],
+            credentials: true,
+            max_age_seconds: 600,
+        }),
+        issuers: BTreeMap::from([(IDP.into(), idp())]),
+        certificates: BTreeMap::from([
+            (thumbprint(CERTIFICATE), certificate("cert-1", None)),
+            (thumbprint(b"an old certificate"), certificate("cert-0", Some(NOW.seconds()))),
+            (thumbprint(b"a revoked certificate"), certificate("revoked-jti", None)),
+        ]),
+        credential_epoch: 7,
         ..Project::default()
     };
+    notes.services.insert("files".into(), files());
     let captionacc = Project {
         workspace_id: "w2".into(),
         services: BTreeMap::from([(
@@ -141,6 +172,73 @@ pub fn policy() -> Policy {
         freshness: FreshnessBounds::default(),
         edge_keys: Vec::new(),
     }
+}
+
+/// A service with every setting there is.
+fn files() -> Service {
+    let route = |methods: &[&str], path: &str, scopes: &[&str]| Route {
+        methods: methods.iter().map(|method| String::from(*method)).collect(),
+        path: path.into(),
+        scopes: scopes.iter().copied().collect(),
+        ..Route::default()
+    };
+    let rewrite = |from: &str, to: &str| Rewrite { from: from.into(), to: to.into() };
+    Service {
+        upstreams: alloc::vec![Upstream::new("http://files.internal/base")],
+        rewrites: alloc::vec![rewrite("/v1/*", "/api/v1/*"), rewrite("/latest", "/api/v1/newest")],
+        methods: ["DELETE", "GET", "HEAD", "POST", "PUT"].map(String::from).to_vec(),
+        scopes: ["notes:read"].into_iter().collect(),
+        credentials: Credential::ALL.to_vec(),
+        public: alloc::vec![PublicRoute { method: "GET".into(), path: "/shared/*".into() }],
+        routes: alloc::vec![
+            route(&["DELETE", "PUT"], "/*", &["notes:write"]),
+            Route {
+                credentials: Some(alloc::vec![Credential::AccessToken]),
+                ..route(&[], "/shared/private/*", &[])
+            },
+            Route { max_body_bytes: Some(10), timeout_millis: Some(50), ..route(&["POST"], "/small", &[]) },
+            Route { hard_seconds: Some(1), ..route(&[], "/fresh", &[]) },
+        ],
+        max_body_bytes: Some(1000),
+        timeout_millis: Some(5000),
+        hard_seconds: Some(60),
+        limits: Vec::new(),
+        assertion: true,
+    }
+}
+
+fn idp() -> ExternalIssuer {
+    ExternalIssuer {
+        audiences: alloc::vec!["https://notes.test".into()],
+        keys: alloc::vec![
+            IssuerKey { kid: "idp-1".into(), alg: Algorithm::EdDsa, jwk: idp_key().public_jwk() },
+            IssuerKey {
+                kid: "idp-p256".into(),
+                alg: Algorithm::Es256,
+                // RFC 7515 appendix A.3.
+                jwk: Jwk::Ec {
+                    crv: "P-256".into(),
+                    x: "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU".into(),
+                    y: "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0".into(),
+                },
+            },
+        ],
+        scope_claim: "scp".into(),
+        scopes: ["notes:read"].into_iter().collect(),
+    }
+}
+
+fn certificate(id: &str, not_after: Option<u64>) -> CertificateIdentity {
+    CertificateIdentity {
+        id: id.into(),
+        service: "billing".into(),
+        scopes: ["notes:read"].into_iter().collect(),
+        not_after,
+    }
+}
+
+fn thumbprint(der: &[u8]) -> String {
+    base64url::encode(&Sha256::digest(der))
 }
 
 /// The sample's doors: what [`Gate`] borrows.
