@@ -11,6 +11,7 @@ pub mod consent;
 pub mod credentials;
 pub mod database;
 pub mod events;
+pub mod external_issuers;
 pub mod http;
 pub mod mail;
 pub mod oauth;

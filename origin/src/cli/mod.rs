@@ -7,6 +7,7 @@ mod check;
 mod edges;
 mod failure;
 mod forward;
+mod issuers;
 mod logging;
 mod migrate;
 mod outbox;
@@ -40,6 +41,7 @@ enum Command {
     Apply(apply::Arguments),
     Token(token::Arguments),
     ApiKey(api_key::Arguments),
+    Issuers(issuers::Arguments),
     Outbox(outbox::Arguments),
     Edges(edges::Arguments),
     Check(check::Arguments),
@@ -58,6 +60,7 @@ pub async fn run() -> ExitCode {
         Command::Apply(arguments) => apply::run(&arguments, &source).await,
         Command::Token(arguments) => token::run(&arguments, &source).await,
         Command::ApiKey(arguments) => api_key::run(&arguments, &source).await,
+        Command::Issuers(arguments) => issuers::run(&arguments, &source).await,
         Command::Outbox(arguments) => outbox::run(&arguments, &source).await,
         Command::Edges(arguments) => edges::run(&arguments, &source).await,
         Command::Check(arguments) => check::run(&arguments, &source),

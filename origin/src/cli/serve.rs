@@ -1,12 +1,16 @@
 //! `gateward serve`.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
 use super::{Failure, logging};
 use crate::{
     clock::{Clock, Randomness},
     configuration::{ServeConfiguration, Source},
     database::Database,
+    external_issuers::{self, Fetcher},
     http::{self, Origin},
 };
 
@@ -24,14 +28,24 @@ pub(super) async fn run(_: &Arguments, source: &Source) -> Result<(), Failure> {
     let (clock, randomness) = (Clock::System, Randomness::System);
     let database =
         Database::new(configuration.database.options(), CONNECTIONS, clock.clone(), randomness.clone());
+    let fetcher = Fetcher::new(&configuration.private_issuer_hosts).map_err(Failure::runtime)?;
     let origin = Origin::new(configuration, database, clock, randomness);
     let mut terminated = signal(SignalKind::terminate()).map_err(Failure::runtime)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(Failure::runtime)?;
+    let (stopping, stopped) = oneshot::channel::<()>();
     let stop = async move {
         tokio::select! {
             _ = terminated.recv() => {}
             _ = interrupted.recv() => {}
         }
+        drop(stopping);
     };
-    http::serve(origin, stop).await.map_err(Failure::runtime)
+    // An error is how the other end says that it is gone: the server stops, or has ended by itself.
+    let keys = external_issuers::keep_fresh(origin.clone(), fetcher, async { drop(stopped.await) });
+    let keys = tokio::spawn(keys);
+    let served = http::serve(origin, stop).await;
+    if let Err(error) = keys.await {
+        tracing::error!(%error, "the refreshing of external issuers' keys had ended early");
+    }
+    served.map_err(Failure::runtime)
 }

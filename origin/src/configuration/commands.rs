@@ -57,6 +57,8 @@ pub struct ServeConfiguration {
     pub revocation_list: u32,
     /// The quotas that the edges keep.
     pub limits: Limits,
+    /// Hosts of external issuers' `jwks_uri`s, with or without a port, that may have private addresses.
+    pub private_issuer_hosts: Vec<String>,
     /// How log lines look.
     pub log_format: LogFormat,
 }
@@ -87,6 +89,7 @@ impl ServeConfiguration {
         let freshness = value::freshness(reader);
         let revocation_list = reader.or("POLICY_REVOCATION_LIST", 10_000, value::revocation_list);
         let limits = value::limits(reader);
+        let private_issuer_hosts = private_issuer_hosts(reader);
         let log_format = log_format(reader);
         Some(Self {
             listen,
@@ -103,6 +106,7 @@ impl ServeConfiguration {
             freshness,
             revocation_list,
             limits,
+            private_issuer_hosts,
             log_format,
         })
     }
@@ -246,6 +250,29 @@ impl SignInLinkConfiguration {
         let whole = (|| Some(Self { issuer: issuer?, database: database?, lifetimes }))();
         reader.finish(whole)
     }
+}
+
+/// `gateward issuers`.
+#[derive(Clone)]
+pub struct IssuersConfiguration {
+    /// The origin's login on the command database.
+    pub database: DatabaseUrl,
+    /// Hosts of external issuers' `jwks_uri`s, with or without a port, that may have private addresses.
+    pub private_issuer_hosts: Vec<String>,
+}
+
+impl IssuersConfiguration {
+    /// Reads it, or says everything that is wrong with it.
+    pub fn read(source: &Source) -> Result<Self, Faults> {
+        let mut reader = Reader::new(source);
+        let database = reader.required("DATABASE_URL", DATABASE, DatabaseUrl::parse);
+        let private_issuer_hosts = private_issuer_hosts(&mut reader);
+        reader.finish(database.map(|database| Self { database, private_issuer_hosts }))
+    }
+}
+
+fn private_issuer_hosts(reader: &mut Reader<'_>) -> Vec<String> {
+    reader.or("PRIVATE_ISSUER_HOSTS", Vec::new(), value::private_issuer_hosts)
 }
 
 /// Every fault of what `serve` and `forward` need, and of what `migrate` needs where its variables are set.

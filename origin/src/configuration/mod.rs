@@ -10,7 +10,7 @@ mod secret;
 mod value;
 
 pub use self::commands::{
-    ApplyConfiguration, ForwardConfiguration, MigrateConfiguration, ServeConfiguration,
+    ApplyConfiguration, ForwardConfiguration, IssuersConfiguration, MigrateConfiguration, ServeConfiguration,
     SignInLinkConfiguration, StatisticsConfiguration, TokenConfiguration, check,
 };
 pub use self::database_url::DatabaseUrl;

@@ -281,6 +281,21 @@ pub(super) fn edge_public_keys(text: &str) -> Result<Vec<EdgePublicKey>, Problem
     Ok(keys)
 }
 
+/// `idp.internal, 10.0.0.7:8443`: hosts with or without a port, as a URL writes them.
+pub(super) fn private_issuer_hosts(text: &str) -> Result<Vec<String>, Problem> {
+    const FIX: &str = "Set it to hosts, with or without a port, comma separated: idp.internal,10.0.0.7:8443.";
+    let read = |(position, entry): (usize, &str)| {
+        let entry = entry.trim();
+        // As it stands in a URL, so that both are compared in the same spelling.
+        let url = Url::parse(&format!("x://{entry}")).ok();
+        let is_host = url.is_some_and(|url| url.host_str().is_some() && url.authority() == entry);
+        let is_bare = !entry.contains(['@', '/', '?', '#']) && entry == entry.to_ascii_lowercase();
+        let fault = || Problem::new(format!("has no host in entry {}", position + 1), FIX);
+        (is_host && is_bare).then(|| entry.to_owned()).ok_or_else(fault)
+    };
+    text.split(',').enumerate().map(read).collect()
+}
+
 /// 32 bytes in base64url without padding.
 pub(super) fn key_bytes(text: &str) -> Result<KeyBytes, Problem> {
     bytes_32(text).map(KeyBytes::new).map_err(|why| {
@@ -387,6 +402,16 @@ mod tests {
             "auth.example.com",
         ] {
             assert!(Issuer::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn private_hosts_are_hosts() {
+        let hosts = private_issuer_hosts("idp.internal, 10.0.0.7:8443,[fd00::1],127.0.0.1").ok().unwrap();
+        assert_eq!(hosts, ["idp.internal", "10.0.0.7:8443", "[fd00::1]", "127.0.0.1"]);
+        for text in ["", "a,", "https://idp.internal", "a@b", "a/b", "IDP.internal", "a b", "a:99999"] {
+            let read = private_issuer_hosts(text);
+            assert!(read.is_err(), "{text}");
         }
     }
 

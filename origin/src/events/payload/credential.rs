@@ -1,10 +1,10 @@
-//! API keys, and opaque tokens of others.
+//! API keys, opaque tokens of others, and the keys of external issuers.
 
 use shared::scope::Scopes;
 use uuid::Uuid;
 
 use super::payloads;
-use crate::events::field::{Identifier, Moment, Name};
+use crate::events::field::{Identifier, Moment, Name, RegisteredUri};
 
 payloads! {
     /// There is an API key; the aggregate's id is its own.
@@ -34,6 +34,13 @@ payloads! {
         imported_by: Name,
         /// When it ends, if it does.
         expires_at: Option<Moment>,
+    }
+    /// Other keys of an external issuer are believed from now on.
+    Project, 1: ExternalIssuerKeysChanged {
+        /// `iss`.
+        issuer: RegisteredUri,
+        /// The `kid`s of all of them.
+        keys: Vec<Identifier>,
     }
     /// An API key or opaque token is refused from now on.
     Credential, 1: CredentialRevoked {
