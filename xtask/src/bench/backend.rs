@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use shared::jwt::SigningKey;
-use shared::policy::{Policy, PolicyStatement, STATEMENT_HEADER};
+use shared::policy::{Policy, PolicyStatement, RevocationFilter, STATEMENT_HEADER};
 use shared::time::UnixMillis;
 
 use crate::clock;
@@ -17,28 +17,45 @@ use crate::clock;
 const BODY: &str =
     r#"{"ok":true,"items":[1,2,3],"note":"as long as a small answer of a real service usually is"}"#;
 
+/// A path with this is answered with the names of the headers that came.
+pub(crate) const ECHO: &str = "/header-names";
+
 /// A policy and the key that signs it.
 pub(crate) struct SignedPolicy {
-    policy: Policy,
+    issuer: String,
     content: Vec<u8>,
+    body: Vec<u8>,
     key: SigningKey,
 }
 
 impl SignedPolicy {
     /// The policy as the endpoint will serve it.
-    pub(crate) fn new(policy: Policy, key: SigningKey) -> Result<Self> {
+    pub(crate) fn new(policy: Policy, filter: Option<&RevocationFilter>, key: SigningKey) -> Result<Self> {
         let content = serde_json::to_vec(&policy).context("the policy cannot be written as JSON")?;
-        Ok(Self { policy, content, key })
+        let body = match filter {
+            Some(filter) => [content.as_slice(), b"\n", filter.bytes()].concat(),
+            None => content.clone(),
+        };
+        Ok(Self { issuer: policy.issuer, content, body, key })
     }
 
-    fn answer(&self) -> Option<Vec<u8>> {
+    /// The policy, or 304 to whoever has it; confirmed now in either case.
+    fn answer(&self, has_it: bool) -> Option<Vec<u8>> {
         let now = UnixMillis(u64::try_from(clock::unix_millis()).ok()?);
-        let statement = PolicyStatement::new(&self.policy.issuer, 1, now, &self.content).sign(&self.key)?;
+        let statement = PolicyStatement::new(&self.issuer, 1, now, &self.content).sign(&self.key)?;
+        if has_it {
+            return Some(
+                format!(
+                    "HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\n{STATEMENT_HEADER}: {statement}\r\n\r\n"
+                )
+                .into_bytes(),
+            );
+        }
         let head = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\netag: \"1\"\r\n{STATEMENT_HEADER}: {statement}\r\ncontent-length: {}\r\n\r\n",
-            self.content.len()
+            self.body.len()
         );
-        Some([head.as_bytes(), &self.content].concat())
+        Some([head.as_bytes(), &self.body].concat())
     }
 }
 
@@ -89,14 +106,26 @@ fn serve(stream: TcpStream, policy: &SignedPolicy) -> Option<()> {
             return None;
         }
         let wants_policy = line.contains(" /internal/policy ");
+        let wants_names = line.contains(ECHO);
+        let mut names = Vec::new();
+        let mut has_policy = false;
         while line != "\r\n" {
             line.clear();
             if reader.read_line(&mut line).ok()? == 0 {
                 return None;
             }
+            has_policy |= line.to_ascii_lowercase().starts_with("if-none-match:");
+            if wants_names && let Some((name, _)) = line.split_once(':') {
+                names.push(name.to_ascii_lowercase());
+            }
         }
-        if wants_policy {
-            writer.write_all(&policy.answer()?).ok()?;
+        if wants_names {
+            names.sort_unstable();
+            let names = names.join(" ");
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{names}", names.len());
+            writer.write_all(answer.as_bytes()).ok()?;
+        } else if wants_policy {
+            writer.write_all(&policy.answer(has_policy)?).ok()?;
         } else {
             writer.write_all(upstream.as_bytes()).ok()?;
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::process;
 use crate::clock::{Deadline, Stopwatch};
 
 /// How long one answer may take before the measurement is given up.
@@ -21,6 +22,17 @@ pub(crate) struct Sample {
     pub(crate) rate: f64,
     /// Latencies in microseconds, sorted.
     pub(crate) latencies: Vec<u64>,
+    /// User CPU time of the server for one answer, in microseconds; not a number where it cannot be had.
+    pub(crate) cpu_micros: f64,
+}
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Server {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Its process.
+    pub(crate) pid: u32,
 }
 
 impl Sample {
@@ -39,13 +51,15 @@ impl Sample {
 
 /// Keeps `connections` busy for `duration` with what `next_request` gives; `None` ends the measurement early.
 pub(crate) fn measure(
-    target: SocketAddr,
+    server: Server,
     connections: usize,
     duration: Duration,
     expected_status: &str,
     mut next_request: impl FnMut() -> Option<Vec<u8>>,
 ) -> Result<Sample> {
+    let target = server.address;
     let mut open = Vec::with_capacity(connections);
+    let used_before = process::user_time(server.pid);
     let started = Stopwatch::start();
     let deadline = Deadline::after(duration);
     for _ in 0..connections {
@@ -78,8 +92,11 @@ pub(crate) fn measure(
     let elapsed = started.elapsed().as_secs_f64();
     latencies.sort_unstable();
     #[expect(clippy::cast_precision_loss, reason = "a count of some thousands")]
-    let rate = latencies.len() as f64 / elapsed;
-    Ok(Sample { rate, latencies })
+    let answers = latencies.len() as f64;
+    let used =
+        process::user_time(server.pid).zip(used_before).map(|(after, before)| after.saturating_sub(before));
+    let cpu_micros = used.map_or(f64::NAN, |used| used.as_secs_f64() * 1e6 / answers);
+    Ok(Sample { rate: answers / elapsed, latencies, cpu_micros })
 }
 
 struct Connection {

@@ -2,9 +2,14 @@
 //! also when that falls short.
 
 mod backend;
+mod cast;
+mod cold_start;
 mod edge;
+mod instructions;
 mod load;
+mod process;
 mod report;
+mod size;
 mod stage;
 mod tokens;
 
@@ -16,7 +21,7 @@ use crate::project::Project;
 /// Measures speed as ratios against real peers, in one run.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  cargo xtask bench edge                        # about two minutes
+  cargo xtask bench edge                        # about four minutes
   cargo xtask bench edge --rounds 3 --seconds 1 # a quick look, noisier
 
 Results go to the terminal, to docs/benchmarks.md and to target/gateward/bench/NAME.json.")]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::load::Server;
 use crate::clock;
 use crate::exec;
 
@@ -17,6 +18,7 @@ use crate::exec;
 const START: Duration = Duration::from_secs(20);
 
 /// A worker: its modules, entry first, and its text bindings.
+#[derive(Clone)]
 pub(crate) struct Worker {
     /// Its name in the configuration.
     pub(crate) name: &'static str,
@@ -32,6 +34,13 @@ pub(crate) struct Stage {
     addresses: Vec<(&'static str, SocketAddr)>,
 }
 
+/// A workerd that could be started at once: its configuration is written.
+pub(crate) struct Prepared {
+    command: Command,
+    addresses: Vec<(&'static str, SocketAddr)>,
+    log: PathBuf,
+}
+
 impl Stage {
     /// Starts `workers` on the workerd at `binary`, in `folder`; the log is there too.
     pub(crate) fn start(
@@ -40,6 +49,16 @@ impl Stage {
         compatibility_date: &str,
         workers: &[Worker],
     ) -> Result<Self> {
+        Self::prepare(binary, folder, compatibility_date, workers)?.start()
+    }
+
+    /// Writes all that a start needs, so that a start can be timed.
+    pub(crate) fn prepare(
+        binary: &Path,
+        folder: &Path,
+        compatibility_date: &str,
+        workers: &[Worker],
+    ) -> Result<Prepared> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let addresses =
             workers.iter().map(|worker| Ok((worker.name, free_address()?))).collect::<Result<Vec<_>>>()?;
@@ -50,22 +69,35 @@ impl Stage {
         let (stdout, stderr) = exec::log_files(&log)?;
         let mut command = Command::new(binary);
         command.arg("serve").arg(&path).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-        let mut stage = Self { child: exec::spawn(&mut command)?, addresses };
-        let all_open = clock::poll(START, Duration::from_millis(20), || {
-            let ended = stage.child.try_wait().ok().flatten().is_some();
-            let open = stage.addresses.iter().all(|(_, address)| TcpStream::connect(address).is_ok());
+        Ok(Prepared { command, addresses, log })
+    }
+
+    fn wait_until_open(&mut self, log: &Path) -> Result<()> {
+        let all_open = clock::poll(START, Duration::from_micros(200), || {
+            let ended = self.child.try_wait().ok().flatten().is_some();
+            let open = self.addresses.iter().all(|(_, address)| TcpStream::connect(address).is_ok());
             (ended || open).then_some(open && !ended)
         });
         if all_open != Some(true) {
-            bail!("workerd did not start; the end of {}:\n{}", log.display(), exec::tail(&log));
+            bail!("workerd did not start; the end of {}:\n{}", log.display(), exec::tail(log));
         }
-        Ok(stage)
+        Ok(())
     }
 
-    /// Where a worker listens.
-    pub(crate) fn address(&self, name: &str) -> Result<SocketAddr> {
+    /// A worker, to be measured.
+    pub(crate) fn server(&self, name: &str) -> Result<Server> {
         let found = self.addresses.iter().find(|(worker, _)| *worker == name);
-        found.map(|(_, address)| *address).with_context(|| format!("no worker is called {name}"))
+        let (_, address) = found.with_context(|| format!("no worker is called {name}"))?;
+        Ok(Server { address: *address, pid: self.child.id() })
+    }
+}
+
+impl Prepared {
+    /// Starts it, and waits until every worker takes connections.
+    pub(crate) fn start(mut self) -> Result<Stage> {
+        let mut stage = Stage { child: exec::spawn(&mut self.command)?, addresses: self.addresses };
+        stage.wait_until_open(&self.log)?;
+        Ok(stage)
     }
 }
 

@@ -1,0 +1,6 @@
+// What every cold start is measured against: a worker that does nothing.
+export default {
+  fetch() {
+    return new Response("ok");
+  },
+};
