@@ -64,9 +64,9 @@ function edit(headers, lines, start, end) {
 
 /** Lets the time until the answer's head and the length of the body end a request. */
 function watchOver(init, bounds) {
-  const [timeout, limit, flags, charges] = bounds.split("|");
+  const [timeout, limit, flags] = bounds.split("|");
   const controller = new AbortController();
-  const watch = { reports: flags.includes("r"), charges, limit, timer: undefined, timedOut: false, tooLarge: false };
+  const watch = { reports: flags.includes("r"), limit, timer: undefined, timedOut: false, tooLarge: false };
   init.signal = controller.signal;
   if (timeout !== "") {
     watch.timer = setTimeout(() => {
@@ -121,5 +121,5 @@ function fail(exchange, plan, watch) {
   clearTimeout(watch?.timer);
   if (watch?.tooLarge) return body_too_large(head, watch.limit);
   exchange.failed += `${plan[0]}\n`;
-  return act(exchange, upstream_failed(head, exchange.failed, watch?.timedOut === true, watch?.charges ?? "", request, env, context));
+  return act(exchange, upstream_failed(head, exchange.failed, watch?.timedOut === true, request, env, context));
 }

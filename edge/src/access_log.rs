@@ -5,6 +5,7 @@ use shared::{
     decide::{Endpoint, ToUpstream, endpoint_of},
     path::CanonicalPath,
     time::UnixMillis,
+    trace_context::TraceContext,
 };
 
 use crate::{head::Head, isolate::InForce};
@@ -14,8 +15,7 @@ use crate::{head::Head, isolate::InForce};
 pub(crate) struct Line<'a> {
     at: UnixMillis,
     request_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
+    trace_id: String,
     method: &'a str,
     endpoint: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +52,7 @@ impl<'a> Line<'a> {
         Self {
             at,
             request_id: head.request_id,
-            trace_id: head.header("traceparent").and_then(trace_id),
+            trace_id: TraceContext::continue_or_begin(head.header("traceparent"), head.request_id).trace_id,
             method: head.method,
             endpoint,
             project: segment(0),
@@ -77,23 +77,12 @@ impl<'a> Line<'a> {
             project.zip(self.service.as_deref()).and_then(|(project, slug)| project.services.get(slug));
         let index =
             service.and_then(|service| service.upstreams.iter().position(|one| one.url == upstream.base));
-        // The upstream goes on with the trace that it is told of, which may be a new one.
-        let told = upstream.set.iter().find(|(name, _)| *name == "traceparent");
-        let trace_id = told.and_then(|(_, traceparent)| trace_id(traceparent)).or(self.trace_id);
-        Line { upstream: index, trace_id, ..self }.to_json()
+        Self { upstream: index, ..self }.to_json()
     }
 
     fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
-}
-
-/// The trace id of a `traceparent` (W3C Trace Context §3.2.2.3).
-fn trace_id(traceparent: &str) -> Option<&str> {
-    let id = traceparent.split('-').nth(1)?;
-    let is_lower_hexadecimal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let is_id = id.len() == 32 && id.bytes().all(is_lower_hexadecimal) && id.bytes().any(|byte| byte != b'0');
-    is_id.then_some(id)
 }
 
 #[cfg(test)]
@@ -103,30 +92,15 @@ mod tests {
     #[test]
     fn a_line_tells_what_happened_and_no_secret() {
         let head = Head::parse(
-            "GET\nhttp://a/notes/api/secret-path?code=secret-code\nid-1\n\n\nhost\na\nauthorization\nBearer secret-token\ncookie\nsecret-cookie",
+            "GET\nhttp://a/notes/api/secret-path?code=secret-code\n0f8fad5b-d9cb-469f-a165-70867728950e\n\n\nhost\na\ntraceparent\n00-secret-1-01\nauthorization\nBearer secret-token\ncookie\nsecret-cookie",
         );
         let endpoint = endpoint_name(head.target);
         let line = Line::new(&head, UnixMillis(5), endpoint, "token-expired").answered(401, UnixMillis(9));
         assert_eq!(
             line,
-            r#"{"at":5,"request_id":"id-1","method":"GET","endpoint":"project","project":"notes","service":"api","outcome":"token-expired","status":401,"duration_ms":4}"#
+            r#"{"at":5,"request_id":"0f8fad5b-d9cb-469f-a165-70867728950e","trace_id":"0f8fad5bd9cb469fa16570867728950e","method":"GET","endpoint":"project","project":"notes","service":"api","outcome":"token-expired","status":401,"duration_ms":4}"#
         );
         assert_eq!(endpoint_name("/a/../b"), "unreadable");
         assert_eq!(endpoint_name("/oauth/token"), "token");
-    }
-
-    #[test]
-    fn a_trace_id_is_hexadecimal_or_nothing() {
-        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")), Some(id));
-        for traceparent in [
-            "",
-            "00",
-            "00-secret-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-        ] {
-            assert_eq!(trace_id(traceparent), None, "{traceparent}");
-        }
-        assert_eq!(trace_id(&format!("00-{}-00f067aa0ba902b7-01", id.to_uppercase())), None);
     }
 }

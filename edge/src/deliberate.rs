@@ -6,9 +6,9 @@ use std::rc::Rc;
 use js_sys::{Object, Reflect, futures::future_to_promise};
 use shared::{
     decide::{
-        ChargeAnswer, Facts, MAX_ORIGIN_BODY_BYTES, PlatformAnswer, QuestionId, Refusal, ToOrigin,
-        ToUpstream, Verdict, decide, decide_without_policy, is_counted_by_location, may_revoke,
-        origin_unavailable, refused_by_location,
+        ChargeAnswer, Facts, MAX_ORIGIN_BODY_BYTES, PlatformAnswer, QuestionId, Refusal, ToOrigin, Verdict,
+        decide, decide_without_policy, is_counted_by_location, may_revoke, origin_unavailable,
+        refused_by_location,
     },
     policy::{Freshness, may_refresh_for_key},
     problem::ProblemType,
@@ -63,8 +63,6 @@ pub(crate) struct Before {
     pub(crate) failed_upstreams: String,
     /// Whether the last of them took too long.
     pub(crate) upstream_timed_out: bool,
-    /// What the exact limiter counted for it.
-    pub(crate) charges: Vec<ChargeAnswer>,
 }
 
 struct Deliberation<'a> {
@@ -89,7 +87,7 @@ pub(crate) async fn run(head: String, platform: Platform, before: Before) -> Res
         },
     };
     let peer = configuration.peer(&head);
-    let Before { verdict, failed_upstreams, upstream_timed_out, charges } = before;
+    let Before { verdict, failed_upstreams, upstream_timed_out } = before;
     let failed_upstreams: Vec<&str> = failed_upstreams.lines().collect();
     let deliberation = Deliberation {
         configuration,
@@ -100,11 +98,11 @@ pub(crate) async fn run(head: String, platform: Platform, before: Before) -> Res
         failed_upstreams,
         upstream_timed_out,
     };
-    deliberation.run(verdict, LookedUp { charges, ..LookedUp::default() }).await
+    deliberation.run(verdict).await
 }
 
 impl Deliberation<'_> {
-    async fn run(&self, first: Option<Verdict>, mut looked_up: LookedUp) -> Result<JsValue, JsValue> {
+    async fn run(&self, first: Option<Verdict>) -> Result<JsValue, JsValue> {
         let is_repeated = !self.failed_upstreams.is_empty();
         if first.is_none() {
             let token = self.configuration.metrics_token.as_ref();
@@ -120,6 +118,7 @@ impl Deliberation<'_> {
         if let Some(refusal) = self.refusal_of_location().await {
             return self.refuse(&refusal);
         }
+        let mut looked_up = LookedUp::default();
         let mut is_counted = first.is_some() || is_repeated;
         let mut reached = first;
         for _ in 0..MAX_LOOK_UPS {
@@ -161,8 +160,11 @@ impl Deliberation<'_> {
                     looked_up.charges.extend(exact::charge(&self.platform.env, &charges).await);
                 }
                 Verdict::Origin(to_origin) => return self.forward(&in_force, &to_origin, looked_up).await,
-                Verdict::Upstream(upstream) => return self.to_upstream(&upstream, &in_force, &looked_up),
-                Verdict::Refuse(_) | Verdict::Redirect(_) | Verdict::Answer(_) | Verdict::Preflight(_) => {
+                Verdict::Refuse(_)
+                | Verdict::Redirect(_)
+                | Verdict::Answer(_)
+                | Verdict::Preflight(_)
+                | Verdict::Upstream(_) => {
                     return self.answer(&verdict, Some(&in_force));
                 }
             }
@@ -180,20 +182,6 @@ impl Deliberation<'_> {
         let key = self.facts(&LookedUp::default()).address_bytes();
         let key = format!("{:032x}", u128::from_be_bytes(key));
         refused_by_location(location::allows(&self.platform.env, &key).await)
-    }
-
-    /// The plan of a forwarding. An upstream that failed this very request is not tried again, whatever chose it.
-    fn to_upstream(
-        &self,
-        upstream: &ToUpstream,
-        in_force: &InForce,
-        looked_up: &LookedUp,
-    ) -> Result<JsValue, JsValue> {
-        if self.failed_upstreams.contains(&upstream.base.as_str()) {
-            return self.refuse(&upstream_failed());
-        }
-        let charges = exact::write_answers(&looked_up.charges);
-        Ok(self.responder().plan(upstream, in_force, &charges).into())
     }
 
     fn facts<'b>(&'b self, looked_up: &'b LookedUp) -> Facts<'b> {
@@ -326,14 +314,6 @@ impl Deliberation<'_> {
             }
         }
     }
-}
-
-/// The refusal of a request that no upstream answered.
-pub(crate) fn upstream_failed() -> Refusal {
-    Refusal::problem(
-        ProblemType::UpstreamUnavailable,
-        "The service behind this path did not answer. Try again, or tell the people who run it.",
-    )
 }
 
 fn refusal_of(fault: &BodyFault, limit: usize) -> Refusal {

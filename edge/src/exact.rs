@@ -2,7 +2,7 @@
 //! not hold a rule: [`shared::gcra`] counts.
 //!
 //! A question is a line for each charge, `KEY REQUESTS WINDOW_SECONDS` with the key in hexadecimal; its answer a line for each in the
-//! same order, `KEY ALLOWED ARRIVAL REMAINING RESET RETRY_AFTER`, or the key alone when nothing could be counted.
+//! same order, `KEY ALLOWED ARRIVAL REMAINING RESET RETRY_AFTER`.
 
 use core::fmt::Write as _;
 use std::collections::BTreeMap;
@@ -54,8 +54,7 @@ pub(crate) async fn charge(env: &Object, charges: &[Charge]) -> Vec<ChargeAnswer
             ),
         }
     }
-    let outcome_of =
-        |key| counted.iter().find(|(counted, _)| *counted == key).and_then(|(_, outcome)| *outcome);
+    let outcome_of = |key| counted.iter().find(|(counted, _)| *counted == key).map(|(_, outcome)| *outcome);
     let answers: Vec<_> = charges
         .iter()
         .map(|charge| ChargeAnswer { key: charge.key, outcome: outcome_of(charge.key) })
@@ -116,7 +115,7 @@ pub fn count_exactly(question: &str, load: &Function, store: &Function) -> Resul
         if outcome.allowed {
             store.call2(&JsValue::NULL, &name, &number_of(outcome.state).into())?;
         }
-        answers.push_str(&write_answer(&ChargeAnswer { key, outcome: Some(outcome) }));
+        answers.push_str(&write_answer(key, outcome));
         answers.push('\n');
     }
     Ok(answers)
@@ -146,38 +145,23 @@ fn parse_charge(line: &str) -> Option<([u8; 16], Quota)> {
     words.next().is_none().then_some((key, quota))
 }
 
-fn parse_answer(line: &str) -> Option<([u8; 16], Option<Outcome>)> {
+fn parse_answer(line: &str) -> Option<([u8; 16], Outcome)> {
     let mut words = line.split(' ');
     let key = key_of(words.next()?)?;
-    let Some(allowed) = words.next() else { return Some((key, None)) };
     let outcome = Outcome {
-        allowed: allowed == "1",
+        allowed: words.next()? == "1",
         state: ArrivalTime::from_micros(words.next()?.parse().ok()?),
         remaining: words.next()?.parse().ok()?,
         reset_seconds: words.next()?.parse().ok()?,
         retry_after_seconds: words.next()?.parse().ok()?,
     };
-    words.next().is_none().then_some((key, Some(outcome)))
+    words.next().is_none().then_some((key, outcome))
 }
 
-fn write_answer(answer: &ChargeAnswer) -> String {
-    let key = hexadecimal(answer.key);
-    let Some(Outcome { allowed, state, remaining, reset_seconds, retry_after_seconds }) = answer.outcome
-    else {
-        return key;
-    };
-    let (allowed, state) = (u8::from(allowed), state.micros());
+fn write_answer(key: [u8; 16], outcome: Outcome) -> String {
+    let Outcome { allowed, state, remaining, reset_seconds, retry_after_seconds } = outcome;
+    let (key, allowed, state) = (hexadecimal(key), u8::from(allowed), state.micros());
     format!("{key} {allowed} {state} {remaining} {reset_seconds} {retry_after_seconds}")
-}
-
-/// What was counted for a request, as its plan carries it.
-pub(crate) fn write_answers(answers: &[ChargeAnswer]) -> String {
-    answers.iter().map(write_answer).collect::<Vec<_>>().join(",")
-}
-
-/// What [`write_answers`] wrote.
-pub(crate) fn parse_answers(text: &str) -> Vec<ChargeAnswer> {
-    text.split(',').filter_map(parse_answer).map(|(key, outcome)| ChargeAnswer { key, outcome }).collect()
 }
 
 fn hexadecimal(key: [u8; 16]) -> String {
@@ -199,14 +183,9 @@ mod tests {
     fn answers_come_back_as_they_were_written() {
         let quota = Quota { requests: 3, window_seconds: 60 };
         let first = quota.check(None, UnixMillis(1_763_000_000_123));
-        let answers = [
-            ChargeAnswer { key: [0xab; 16], outcome: Some(first) },
-            ChargeAnswer { key: [0; 16], outcome: None },
-            ChargeAnswer { key: [7; 16], outcome: Some(Outcome { allowed: false, ..first }) },
-        ];
-        assert_eq!(parse_answers(&write_answers(&answers)), answers);
-        assert!(parse_answers("").is_empty());
-        assert!(!write_answers(&answers).contains(['|', '\n']));
+        for outcome in [first, Outcome { allowed: false, retry_after_seconds: 7, ..first }] {
+            assert_eq!(parse_answer(&write_answer([0xab; 16], outcome)), Some(([0xab; 16], outcome)));
+        }
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) policy: Option<PolicyState>,
     /// Which of the bindings that may be left out are there.
     pub(crate) bindings: Vec<(&'static str, bool)>,
+    /// How many upstreams are left alone.
+    pub(crate) ejected_upstreams: usize,
 }
 
 /// The policy in force, as metrics tell it.
@@ -73,6 +75,9 @@ impl Counters {
         let name = "gateward_edge_upstream_failures_total";
         family(&mut text, name, "counter", "Failures of upstreams that this isolate saw, by kind.");
         singles(&mut text, name, "kind", &self.upstream_failures);
+        let name = "gateward_edge_upstreams_ejected";
+        family(&mut text, name, "gauge", "Upstreams that this isolate leaves alone because they failed.");
+        sample(&mut text, name, "", &state.ejected_upstreams);
         let name = "gateward_edge_look_ups_total";
         family(&mut text, name, "counter", "Questions of this isolate to origin and platform, by outcome.");
         pairs(&mut text, name, ["kind", "outcome"], &self.look_ups);
@@ -140,6 +145,7 @@ mod tests {
         counters.limit("exact", "refused");
         let state = State {
             policy: Some(PolicyState { version: 7, made_at: UnixMillis(1_000) }),
+            ejected_upstreams: 2,
             bindings: vec![("EXACT_LIMITS", true), ("REGION", false)],
         };
         let text = counters.render(&state, UnixMillis(3_250));
@@ -151,6 +157,7 @@ mod tests {
             "gateward_edge_upstream_failures_total{kind=\"timed_out\"} 1",
             "gateward_edge_look_ups_total{kind=\"credential\",outcome=\"answered\"} 1",
             "gateward_edge_limits_total{tier=\"exact\",outcome=\"refused\"} 1",
+            "gateward_edge_upstreams_ejected 2",
             "gateward_edge_binding{name=\"EXACT_LIMITS\"} 1",
             "gateward_edge_binding{name=\"REGION\"} 0",
             "gateward_edge_policy_version 7",

@@ -2,7 +2,7 @@
 //! bounds, how many lines are edits of the answer, those, and then the edits of the request. It may not choose anything: the
 //! verdict did.
 //!
-//! The bounds are `timeout_millis|max_body_bytes|flags|charges`, or an empty line where there are none. Flags: `r` an answer that
+//! The bounds are `timeout_millis|max_body_bytes|flags`, or an empty line where there are none. Flags: `r` an answer that
 //! is no failure must be reported too, `u` the connection is to become another protocol's. An edit is `name` to delete,
 //! `name:value` to set and `:name:value` to add a value.
 
@@ -11,14 +11,13 @@ use core::fmt::Write as _;
 use shared::decide::ToUpstream;
 
 /// Writes the plan. No part of it can hold a line end: URL and names are canonical, values are field values, the log is JSON.
-/// `charges` is what the exact limiter said, for the request's next upstream should this one fail.
-pub(crate) fn write(upstream: &ToUpstream, log: &str, charges: &str) -> String {
+pub(crate) fn write(upstream: &ToUpstream, log: &str) -> String {
     let mut plan = String::with_capacity(512);
     for line in [upstream.base.as_str(), &upstream.target, log] {
         plan.push_str(line);
         plan.push('\n');
     }
-    write_bounds(&mut plan, upstream, charges);
+    write_bounds(&mut plan, upstream);
     let answer = &upstream.answer;
     // Writing to a String cannot fail.
     let _ = write!(
@@ -34,9 +33,9 @@ pub(crate) fn write(upstream: &ToUpstream, log: &str, charges: &str) -> String {
     plan
 }
 
-fn write_bounds(plan: &mut String, upstream: &ToUpstream, charges: &str) {
+fn write_bounds(plan: &mut String, upstream: &ToUpstream) {
     let ToUpstream { timeout_millis, max_body_bytes, report, is_upgrade, .. } = upstream;
-    if timeout_millis.is_none() && max_body_bytes.is_none() && !report && !is_upgrade && charges.is_empty() {
+    if timeout_millis.is_none() && max_body_bytes.is_none() && !report && !is_upgrade {
         return;
     }
     if let Some(millis) = timeout_millis {
@@ -53,8 +52,6 @@ fn write_bounds(plan: &mut String, upstream: &ToUpstream, charges: &str) {
     if *is_upgrade {
         plan.push('u');
     }
-    plan.push('|');
-    plan.push_str(charges);
 }
 
 fn write_edits<'a>(plan: &mut String, delete: impl Iterator<Item = &'a str>, set: &[(&'static str, String)]) {
@@ -93,7 +90,7 @@ mod tests {
     #[test]
     fn deletes_come_before_sets() {
         assert_eq!(
-            write(&to_upstream(), "{}", ""),
+            write(&to_upstream(), "{}"),
             "http://notes.internal\n/a?b\n{}\n\n0\nauthorization\nx_gateway_subject\nx-gateway-subject:u1\nx-gateway-scopes:"
         );
     }
@@ -107,19 +104,18 @@ mod tests {
         };
         let upstream = ToUpstream { answer, set: Vec::new(), ..to_upstream() };
         assert_eq!(
-            write(&upstream, "", ""),
+            write(&upstream, ""),
             "http://notes.internal\n/a?b\n\n\n3\nserver\naccess-control-allow-origin:*\n:vary:Origin\nauthorization\nx_gateway_subject"
         );
     }
 
     #[test]
     fn bounds_stand_in_one_line() {
-        let bounds = |upstream: ToUpstream, charges: &str| {
-            write(&upstream, "", charges).lines().nth(3).unwrap_or_default().to_owned()
-        };
-        assert_eq!(bounds(ToUpstream { timeout_millis: Some(1500), ..to_upstream() }, ""), "1500|||");
-        assert_eq!(bounds(ToUpstream { max_body_bytes: Some(0), ..to_upstream() }, ""), "|0||");
-        assert_eq!(bounds(ToUpstream { report: true, is_upgrade: true, ..to_upstream() }, ""), "||ru|");
-        assert_eq!(bounds(to_upstream(), "ab"), "|||ab");
+        let bounds =
+            |upstream: ToUpstream| write(&upstream, "").lines().nth(3).unwrap_or_default().to_owned();
+        assert_eq!(bounds(ToUpstream { timeout_millis: Some(1500), ..to_upstream() }), "1500||");
+        assert_eq!(bounds(ToUpstream { max_body_bytes: Some(0), ..to_upstream() }), "|0|");
+        assert_eq!(bounds(ToUpstream { report: true, is_upgrade: true, ..to_upstream() }), "||ru");
+        assert_eq!(bounds(to_upstream()), "");
     }
 }

@@ -27,11 +27,11 @@ pub(crate) struct Responder<'a> {
 }
 
 impl Responder<'_> {
-    /// The plan of a forwarding, counted; whoever acts on it writes its line of the log. `charges` is [`plan::write`]'s.
-    pub(crate) fn plan(&self, upstream: &ToUpstream, in_force: &InForce, charges: &str) -> String {
+    /// The plan of a forwarding, counted; whoever acts on it writes its line of the log.
+    fn plan(&self, upstream: &ToUpstream, in_force: &InForce) -> String {
         let line = self.line(Some("project"), "to_upstream");
         let line = line.map_or_else(String::new, |line| line.forwarded(upstream, in_force));
-        plan::write(upstream, &line, charges)
+        plan::write(upstream, &line)
     }
 
     /// Counts a decision and returns the line about it, if there is a log. `endpoint` saves finding it again.
@@ -66,7 +66,7 @@ pub(crate) fn answer_at_once(
     let issuer = &configuration.issuer;
     let response = match verdict {
         Verdict::Upstream(upstream) => {
-            return Ok(in_force.map(|in_force| responder.plan(upstream, in_force, "").into()));
+            return Ok(in_force.map(|in_force| responder.plan(upstream, in_force).into()));
         }
         Verdict::Refuse(refusal) => return responder.refuse(refusal).map(|answer| Some(answer.into())),
         Verdict::Redirect(redirect) => {
@@ -119,6 +119,7 @@ fn render_document(
                     made_at: in_force.made_at,
                 }),
                 bindings: configuration.optional.clone(),
+                ejected_upstreams: isolate::with_memory(|memory| memory.ejected_upstreams()),
             };
             let body = isolate::with_counters(|counters| counters.render(&state, now));
             ("text/plain; version=0.0.4; charset=utf-8", "no-store", body)

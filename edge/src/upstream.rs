@@ -1,27 +1,25 @@
 //! What an upstream did with a request that was sent to it. It may not choose another one: `decide` does, once it is told.
 
 use js_sys::{Object, futures::future_to_promise};
-use shared::{decide::Refusal, problem::ProblemType};
+use shared::decide::Refusal;
 use wasm_bindgen::prelude::*;
 use worker_sys::Context;
 
 use crate::{
     clock,
     deliberate::{self, Before, Platform},
-    exact,
     head::Head,
     isolate,
     respond::{self, Responder},
 };
 
 /// What to do with a request whose upstream did not answer: the plan of another forwarding, or a refusal, by a promise. `failed`
-/// names all those that it was sent to in vain, a line each, and `charges` is the failed plan's.
+/// names all those that it was sent to in vain, a line each.
 #[wasm_bindgen]
 pub fn upstream_failed(
     head: String,
     failed: String,
     timed_out: bool,
-    charges: &str,
     request: web_sys::Request,
     env: Object,
     context: Context,
@@ -29,30 +27,34 @@ pub fn upstream_failed(
     isolate::with_counters(|counters| {
         counters.upstream_failure(if timed_out { "timed_out" } else { "unreachable" });
     });
-    let before = Before {
-        verdict: None,
-        failed_upstreams: failed,
-        upstream_timed_out: timed_out,
-        charges: exact::parse_answers(charges),
-    };
+    if let Some(base) = failed.lines().next_back() {
+        isolate::with_memory(|memory| memory.upstream_failed(base, clock::now()));
+    }
+    let before = Before { verdict: None, failed_upstreams: failed, upstream_timed_out: timed_out };
     future_to_promise(deliberate::run(head, Platform { request, env, context }, before))
 }
 
 /// Takes note of an answer that says something of the upstream's health: a server's error, or whatever a probe brought.
 #[wasm_bindgen]
-pub fn upstream_answered(_base: &str, status: u16) {
+pub fn upstream_answered(base: &str, status: u16) {
     let is_failure = matches!(status, 502..=504);
     if is_failure {
         isolate::with_counters(|counters| counters.upstream_failure("said_so"));
     }
+    isolate::with_memory(|memory| {
+        if is_failure {
+            memory.upstream_failed(base, clock::now());
+        } else {
+            memory.upstream_answered(base);
+        }
+    });
 }
 
 /// The answer to a request whose body grew beyond `limit` bytes while it was sent on.
 #[wasm_bindgen]
 pub fn body_too_large(head: &str, limit: &str) -> Result<web_sys::Response, JsValue> {
     let head = Head::parse(head);
-    let detail = format!("The body is larger than {limit} bytes.");
-    let refusal = Refusal::problem(ProblemType::BodyTooLarge, detail);
+    let refusal = Refusal::body_too_large(limit);
     match isolate::configuration() {
         Some(configuration) => {
             let began = clock::now();

@@ -83,14 +83,15 @@ gatewayTest("the gateway's inside is not to be reached", async ({ origin, edge }
   assert.deepEqual(origin.forwarded, []);
 });
 
-gatewayTest("the log has a line a request, and no secret", async ({ keys, edge }) => {
+gatewayTest("the log has a line a request, and no secret", async ({ keys, upstream, edge }) => {
   const token = accessToken(keys, { jti: "t1" });
   const passed = await edge.request("/notes/api/secret-path?code=secret-code", { token, headers: { Cookie: "secret-cookie=1" } });
   assert.equal(passed.status, 200);
   const refused = await edge.request("/notes/api/x", { token: accessToken(keys, {}, new Key("k1")) });
   const forwarded = await edge.request("/oauth/revoke", form({ client_id: "app", token: "secret-token" }));
   const [line] = await edge.logged(/\{.*"outcome":"to_upstream".*\}/);
-  const { at, request_id: id, duration_ms: duration, ...rest } = JSON.parse(line);
+  const { at, request_id: id, trace_id: trace, duration_ms: duration, ...rest } = JSON.parse(line);
+  assert.ok(upstream.requests[0].headers.traceparent.startsWith(`00-${trace}-`));
   assert.deepEqual(rest, { method: "GET", endpoint: "project", project: "notes", service: "api", outcome: "to_upstream", upstream: 0, status: 200 });
   assert.ok(Math.abs(at - Date.now()) < 60_000 && duration >= 0 && /^[0-9a-f-]{36}$/.test(id));
   await edge.logged(new RegExp(`${refused.headers["x-request-id"]}.*"outcome":"token-signature","status":401`));
