@@ -2,7 +2,7 @@
 // it received. Every part listens on a port of its own and is stopped by the test that started it.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { createHash, createHmac, generateKeyPairSync, randomBytes, randomUUID, sign, verify } from "node:crypto";
+import { createHash, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID, sign, verify } from "node:crypto";
 import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { request as httpRequest, createServer } from "node:http";
 import { connect } from "node:net";
@@ -22,15 +22,26 @@ export const SERVICE_SECRET = "a shared secret of at least 32 bytes";
 const base64url = (data) => Buffer.from(data).toString("base64url");
 const sha256 = (data) => createHash("sha256").update(data).digest();
 
-/** An Ed25519 key that signs compact JWS. */
+/** The key pair of a seed (RFC 8410 §7 gives the frame). */
+function pairOf(seed) {
+  const der = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), seed]);
+  const privateKey = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
+  return { privateKey, publicKey: createPublicKey(privateKey) };
+}
+
+/** An Ed25519 key that signs compact JWS, drawn or of a seed. */
 export class Key {
-  constructor(kid) {
+  constructor(kid, seed) {
     this.kid = kid;
-    const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+    const { privateKey, publicKey } = seed ? pairOf(seed) : generateKeyPairSync("ed25519");
     this.privateKey = privateKey;
     this.publicKey = publicKey;
     const { d, x } = privateKey.export({ format: "jwk" });
     Object.assign(this, { seed: d, x });
+  }
+
+  signBytes(message) {
+    return sign(null, Buffer.from(message), this.privateKey);
   }
 
   sign(typ, claims, header = { alg: "EdDSA", typ, kid: this.kid }) {
@@ -85,6 +96,7 @@ export async function bodyOf(stream) {
 
 /** An origin as the edge knows it: it checks the assertion, serves the policy and echoes everything else. */
 export class Origin {
+  callerAddress = "127.0.0.1";
   requests = [];
   faults = [];
   /** What the next statements say; tests change these. */
@@ -132,7 +144,7 @@ export class Origin {
     const { method, url, headers, rawHeaders } = request;
     const seen = { method, url, headers, rawHeaders, body, assertion: this.keys.edge.read(headers["x-gateway-edge-assertion"] ?? "..") };
     this.requests.push(seen);
-    this.faults.push(...assertionFaults(seen));
+    this.faults.push(...assertionFaults(seen, this.callerAddress));
     if (url in this.internal) return this.internal[url](seen, response);
     if (url !== "/internal/policy") return this.answer(seen, response);
     if (this.policyAnswer) return this.policyAnswer(seen, response);
@@ -144,8 +156,8 @@ export class Origin {
   }
 }
 
-function assertionFaults({ method, url, body, assertion }) {
-  const expected = { iss: "edge-1", aud: ISSUER, htm: method, htu: url, body_sha256: base64url(sha256(body)), address: "127.0.0.1" };
+function assertionFaults({ method, url, body, assertion }, address) {
+  const expected = { iss: "edge-1", aud: ISSUER, htm: method, htu: url, body_sha256: base64url(sha256(body)), address };
   if (!assertion) return [`${method} ${url}: no assertion of the edge`];
   return Object.entries(expected)
     .filter(([name, value]) => assertion[name] !== value)
@@ -366,10 +378,11 @@ export function gatewayTest(name, body, options) {
 }
 
 /** A whole gateway: upstream, origin and edge. */
-export async function startGateway(rig, { change, bindings, upstreamAnswer, edge: options } = {}) {
-  const keys = new Keys();
+export async function startGateway(rig, { change, bindings, upstreamAnswer, keys: given, address, edge: options } = {}) {
+  const keys = Object.assign(new Keys(), given);
   const upstream = await startUpstream(rig, upstreamAnswer);
   const origin = await new Origin(keys, upstream.url, change).start(rig);
+  origin.callerAddress = address ?? origin.callerAddress;
   const edge = await startEdge(rig, keys, origin.server.url, bindings, options);
   return { keys, upstream, origin, edge };
 }

@@ -12,3 +12,10 @@ pub fn run_corpus() -> String {
     };
     outcome.to_string()
 }
+
+/// JSON of the policy that the corpus is judged by, and of API keys for its cases: `{"policy": …, "live_keys": […]}`.
+#[must_use]
+pub fn sample() -> String {
+    let live_keys: Vec<String> = (0..=u8::MAX).map(shared::corpus::live_key).collect();
+    serde_json::json!({ "policy": shared::decide::sample::policy(), "live_keys": live_keys }).to_string()
+}

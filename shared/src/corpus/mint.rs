@@ -71,9 +71,9 @@ pub(super) struct Statement {
     key: Option<String>,
 }
 
-/// The API key of the corpus, `{live}` in a case.
-pub(super) fn live_key() -> String {
-    api_key::issue(api_key::Environment::Live, [1; 16], [2; 32])
+/// An API key of the corpus, `{live}` in a case.
+pub fn live_key(number: u8) -> String {
+    api_key::issue(api_key::Environment::Live, [number; 16], [2; 32])
 }
 
 /// The holder of the key that proofs are made with.

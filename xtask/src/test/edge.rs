@@ -17,10 +17,15 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         node::check()?;
         (edge::build(project)?, node::workerd(&node::install(project)?)?)
     };
+    let sample = project.state().join("corpus-sample.json");
+    let mut runner = cargo(project);
+    runner.args(["run", "--quiet", "--package", "corpus-runner", "--", "sample"]);
+    let text = exec::read(&mut runner, &project.setup_log("corpus")?)?;
+    std::fs::write(&sample, text).with_context(|| format!("cannot write {}", sample.display()))?;
     let mut command = Command::new("node");
     // File by file: later versions of Node take no folder.
     command.args(["--test", "--test-reporter=spec"]).args(node_tests(&project.path("edge/tests"))?);
-    command.env("EDGE_DIST", modules).env("WORKERD", workerd);
+    command.env("EDGE_DIST", modules).env("WORKERD", workerd).env("CORPUS_SAMPLE", sample);
     exec::stream(&mut command)
 }
 
