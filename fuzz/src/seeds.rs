@@ -60,7 +60,7 @@ pub fn all() -> Vec<Seed> {
     seeds.push(("opaque", api_key::issue(Environment::Live, [1; 16], [2; 32]).into_bytes()));
     seeds.push(("opaque", RefreshToken::issue([1; 16], 7, [2; 32]).to_text().into_bytes()));
     let hash = |number: u32| entry_hash("jti", &number.to_string());
-    let filter = RevocationFilter::build((0..40).map(hash).collect(), (40..2000).map(hash));
+    let filter = RevocationFilter::build((0..40).map(hash).collect(), (40..2000).map(hash), usize::MAX);
     seeds.extend(filter.map(|filter| ("filter", filter.bytes().to_vec())));
     seeds.extend(code().map(|code| ("opaque", code.into_bytes())));
     seeds

@@ -16,7 +16,8 @@ pub fn hold(input: &[u8]) {
         let (left, right) = all.split_at(all.len() / 2);
         (left.to_vec(), right.to_vec())
     };
-    let Some(filter) = RevocationFilter::build(entries.clone(), candidates.iter().copied()) else {
+    let Some(filter) = RevocationFilter::build(entries.clone(), candidates.iter().copied(), usize::MAX)
+    else {
         return;
     };
     assert!(entries.iter().all(|hash| filter.hits(*hash)), "what is revoked is hit");

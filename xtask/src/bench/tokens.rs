@@ -130,7 +130,7 @@ impl Mint {
         }
         let revoked = (0..99_000).map(|number| entry_hash("jti", &format!("revoked-{number}"))).collect();
         let valid = (0..TOKENS_AT_MOST).map(|number| entry_hash("jti", &format!("bench-{number}")));
-        let filter = RevocationFilter::build(revoked, valid.chain([entry_hash("grant", GRANT)]))
+        let filter = RevocationFilter::build(revoked, valid.chain([entry_hash("grant", GRANT)]), usize::MAX)
             .context("the filter of revocations cannot be built")?;
         let forgotten_at = u64::try_from(clock::unix_millis() / 1000)?.saturating_add(3600);
         let since = (0..1_000).map(|number| (format!("revoked-later-{number}"), forgotten_at));
