@@ -20,7 +20,7 @@ use worker_sys::Context;
 use crate::{
     body::{self, BodyFault},
     clock,
-    configuration::{Binding, Configuration},
+    configuration::{Binding, Configuration, POLICY_STORE},
     exact,
     head::{Head, Peer},
     isolate::{self, InForce},
@@ -29,7 +29,7 @@ use crate::{
     origin,
     refresh::{self, OnBehalfOf},
     respond::{self, Responder, answer_at_once},
-    signature,
+    signature, store,
 };
 
 /// How many look-ups one request may ask for: a form, a key, a credential, a signature and another one of a proof, a confirmation and
@@ -229,7 +229,7 @@ impl Deliberation<'_> {
             {
                 return false;
             }
-            Some(Freshness::Expired) | None => self.refresh(refresh::LOAD_MILLIS).await,
+            Some(Freshness::Expired) | None => self.load().await,
         }
         isolate::in_force().is_some_and(|in_force| in_force.freshness(clock::now()) != Freshness::Expired)
     }
@@ -248,6 +248,23 @@ impl Deliberation<'_> {
 
     async fn refresh(&self, time_limit_millis: u32) {
         refresh::refresh(&self.configuration, &self.on_behalf_of(), time_limit_millis).await;
+        if store::is_due(clock::now()) {
+            let env = self.platform.env.clone();
+            self.go_on_beside(async move { store::write_if_due(&env).await });
+        }
+    }
+
+    /// Has a policy in force where there is none to decide by: the origin's, or else the store's copy. With a copy to hope for, the
+    /// origin is not waited for as long.
+    async fn load(&self) {
+        let has_store = self.configuration.has(POLICY_STORE);
+        let hopes_for_copy = has_store && !isolate::store_had_nothing();
+        self.refresh(if hopes_for_copy { refresh::REFRESH_MILLIS } else { refresh::LOAD_MILLIS }).await;
+        let is_served = isolate::in_force()
+            .is_some_and(|in_force| in_force.freshness(clock::now()) != Freshness::Expired);
+        if has_store && !is_served {
+            refresh::take_from_store(&self.configuration, &self.platform.env).await;
+        }
     }
 
     /// An unknown `kid` may be a new key's: asks for a newer policy, unless another one just did.
@@ -266,11 +283,20 @@ impl Deliberation<'_> {
             return;
         }
         let (configuration, on_behalf_of) = (Rc::clone(&self.configuration), self.on_behalf_of());
-        let refresh = future_to_promise(async move {
+        let env = self.platform.env.clone();
+        self.go_on_beside(async move {
             refresh::refresh(&configuration, &on_behalf_of, refresh::LOAD_MILLIS).await;
+            store::write_if_due(&env).await;
+        });
+    }
+
+    /// Goes on with something while this request is answered, and after it.
+    fn go_on_beside(&self, work: impl Future<Output = ()> + 'static) {
+        let work = future_to_promise(async move {
+            work.await;
             Ok(JsValue::UNDEFINED)
         });
-        if self.platform.context.wait_until(&refresh).is_err() {
+        if self.platform.context.wait_until(&work).is_err() {
             worker_sys::console_error!("the platform took no background work");
         }
     }

@@ -9,7 +9,7 @@ use shared::{
     time::UnixMillis,
 };
 
-use crate::{configuration::Configuration, metrics::Counters};
+use crate::{configuration::Configuration, metrics::Counters, store};
 
 /// The policy in force, and when the origin last confirmed it.
 #[derive(Clone, Debug)]
@@ -26,6 +26,9 @@ thread_local! {
     static LAST_ATTEMPT: Cell<Option<Attempt>> = const { Cell::new(None) };
     static CHANGE_SEEN_AT: Cell<Option<UnixMillis>> = const { Cell::new(None) };
     static ASKED_FOR_KEY_AT: Cell<Option<UnixMillis>> = const { Cell::new(None) };
+    static NAME: Cell<Option<Rc<str>>> = const { Cell::new(None) };
+    static LAST_GOOD: Cell<Option<store::Copy>> = const { Cell::new(None) };
+    static STORE_HAD_NOTHING: Cell<bool> = const { Cell::new(false) };
 }
 
 fn copy_of<T: Clone>(cell: &Cell<Option<T>>) -> Option<T> {
@@ -93,6 +96,35 @@ pub(crate) fn asked_for_key_at() -> Option<UnixMillis> {
 /// Notes that an unknown `kid` makes this isolate ask.
 pub(crate) fn note_asked_for_key(now: UnixMillis) {
     ASKED_FOR_KEY_AT.set(Some(now));
+}
+
+/// The isolate's name, which is fresh and tells nothing: the id of the first request for which it asked the origin.
+pub(crate) fn name(request_id: &str) -> Rc<str> {
+    NAME.with(copy_of).unwrap_or_else(|| {
+        let name: Rc<str> = request_id.into();
+        NAME.set(Some(Rc::clone(&name)));
+        name
+    })
+}
+
+/// The policy as it may be written into the store.
+pub(crate) fn last_good() -> Option<store::Copy> {
+    LAST_GOOD.with(copy_of)
+}
+
+/// Keeps the policy as it may be written into the store.
+pub(crate) fn note_last_good(copy: Option<store::Copy>) {
+    LAST_GOOD.set(copy);
+}
+
+/// Whether the store had no copy to go by when it was last asked.
+pub(crate) fn store_had_nothing() -> bool {
+    STORE_HAD_NOTHING.get()
+}
+
+/// Notes whether the store had a copy to go by.
+pub(crate) fn note_store_had_nothing(had_nothing: bool) {
+    STORE_HAD_NOTHING.set(had_nothing);
 }
 
 impl InForce {

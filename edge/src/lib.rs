@@ -20,6 +20,7 @@ mod plan;
 mod refresh;
 mod respond;
 mod signature;
+mod store;
 mod upstream;
 
 pub use exact::{arrivals_over_until, count_exactly};

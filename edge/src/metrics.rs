@@ -3,7 +3,7 @@
 use core::fmt::Write as _;
 use std::collections::BTreeMap;
 
-use shared::time::UnixMillis;
+use shared::{policy::FreshnessBounds, time::UnixMillis};
 
 /// What was counted since this isolate started.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub(crate) struct State {
 pub(crate) struct PolicyState {
     pub(crate) version: u64,
     pub(crate) made_at: UnixMillis,
+    /// How old it may be, and so how long a revocation may take.
+    pub(crate) freshness: FreshnessBounds,
 }
 
 fn increment(count: &mut u64) {
@@ -98,6 +100,17 @@ impl Counters {
             let age = now.since(policy.made_at);
             let seconds = format!("{}.{:03}", age.div_euclid(1000), age.rem_euclid(1000));
             sample(&mut text, name, "", &seconds);
+            let name = "gateward_edge_revocation_bound_seconds";
+            family(
+                &mut text,
+                name,
+                "gauge",
+                "How long a revocation may take to bite here while the origin can be reached.",
+            );
+            sample(&mut text, name, "", &policy.freshness.revocation_bound_seconds());
+            let name = "gateward_edge_policy_hard_limit_seconds";
+            family(&mut text, name, "gauge", "Age from which nothing is decided by the policy in force.");
+            sample(&mut text, name, "", &policy.freshness.hard_seconds);
         }
         text
     }
@@ -144,7 +157,11 @@ mod tests {
         counters.look_up("credential", "answered");
         counters.limit("exact", "refused");
         let state = State {
-            policy: Some(PolicyState { version: 7, made_at: UnixMillis(1_000) }),
+            policy: Some(PolicyState {
+                version: 7,
+                made_at: UnixMillis(1_000),
+                freshness: FreshnessBounds::default(),
+            }),
             ejected_upstreams: 2,
             bindings: vec![("EXACT_LIMITS", true), ("REGION", false)],
         };
@@ -162,6 +179,8 @@ mod tests {
             "gateward_edge_binding{name=\"REGION\"} 0",
             "gateward_edge_policy_version 7",
             "gateward_edge_policy_age_seconds 2.250",
+            "gateward_edge_revocation_bound_seconds 6",
+            "gateward_edge_policy_hard_limit_seconds 300",
         ] {
             assert!(text.lines().any(|got| got == line), "{line}\n{text}");
         }

@@ -13,7 +13,7 @@ use web_sys::{
     WorkerGlobalScope,
 };
 
-use crate::{clock, configuration::Configuration, head::Head};
+use crate::{clock, configuration::Configuration, head::Head, isolate};
 
 /// How long the origin may take to answer a caller's request, in milliseconds: signing in may wait for a mail server.
 const ANSWER_MILLIS: u32 = 10_000;
@@ -58,7 +58,8 @@ pub(crate) async fn send(
         policy_version,
         &ForwardedRequest { method, target: &target, body: &body },
         clock::now(),
-    );
+    )
+    .of_isolate(&isolate::name(request_id));
     let assertion = assertion.sign(&configuration.edge_key).ok_or("the assertion cannot be signed")?;
     request.headers().set(assertion::HEADER, &assertion)?;
     // The platform has its copy: an origin that is slow must not make this memory wait for it.

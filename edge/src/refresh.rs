@@ -3,20 +3,28 @@
 use core::fmt;
 use std::rc::Rc;
 
-use shared::policy::{ActivePolicy, Attempt, PolicyFault, STATEMENT_HEADER, age_counts_from};
+use js_sys::Object;
+use shared::{
+    policy::{
+        ActivePolicy, Attempt, FILTER_HEADER, Freshness, PolicyFault, REFRESH_SECONDS, STATEMENT_HEADER,
+        age_counts_from,
+    },
+    time::UnixMillis,
+};
 use web_sys::Headers;
 
 use crate::{
     body, clock,
-    configuration::Configuration,
+    configuration::{Configuration, POLICY_STORE},
     isolate::{self, InForce},
     origin::{self, ToSend},
+    store,
 };
 
 /// The largest policy that is read, in bytes.
 const MAX_POLICY_BYTES: usize = 16 * 1024 * 1024;
 /// How long a request waits for its own refresh while an older policy could serve it, in milliseconds.
-pub(crate) const REFRESH_MILLIS: u32 = 1_000;
+pub(crate) const REFRESH_MILLIS: u32 = REFRESH_SECONDS * 1_000;
 /// How long a request waits for a policy without which it cannot be served, in milliseconds.
 pub(crate) const LOAD_MILLIS: u32 = 3_000;
 
@@ -105,10 +113,13 @@ async fn fetch(configuration: &Configuration, on_behalf_of: &OnBehalfOf, time_li
         time_limit_millis,
     };
     let Ok(headers) = Headers::new() else { return Outcome::Unreachable };
-    if let Some(before) = &before
-        && headers.set("if-none-match", &format!("\"{}\"", before.policy.version)).is_err()
-    {
-        return Outcome::Unreachable;
+    if let Some(before) = &before {
+        let held =
+            before.policy.filter().map_or(Ok(()), |filter| headers.set(FILTER_HEADER, filter.sha256()));
+        let known = headers.set("if-none-match", &format!("\"{}\"", before.policy.version));
+        if held.is_err() || known.is_err() {
+            return Outcome::Unreachable;
+        }
     }
     let Ok(answer) = origin::send(configuration, to_send, &headers).await else {
         return Outcome::Unreachable;
@@ -124,8 +135,8 @@ async fn fetch(configuration: &Configuration, on_behalf_of: &OnBehalfOf, time_li
     };
     // Another request may have put a newer one in force meanwhile.
     let current = isolate::in_force();
-    let accepted = match (content, &current) {
-        (Some(content), current) => accept(configuration, &statement, &content, current.as_ref()),
+    let accepted = match (&content, &current) {
+        (Some(content), current) => accept(configuration, &statement, content, current.as_ref(), None),
         (None, Some(current)) => current
             .policy
             .confirmed_at(&statement, &configuration.policy_key)
@@ -136,6 +147,9 @@ async fn fetch(configuration: &Configuration, on_behalf_of: &OnBehalfOf, time_li
     match accepted {
         Ok(accepted) => {
             let changed = current.is_none_or(|current| current.policy.version != accepted.policy.version);
+            if configuration.has(POLICY_STORE) {
+                keep_good(&accepted, statement, content.as_deref());
+            }
             isolate::put_in_force(accepted);
             if changed { Outcome::Changed } else { Outcome::Unchanged }
         }
@@ -151,11 +165,63 @@ fn version_of(in_force: Option<&InForce>) -> Option<u64> {
     in_force.map(|in_force| in_force.policy.version)
 }
 
+/// Keeps what the store is to have: of a body, the line of the content; of a confirmation, the statement about the content before.
+fn keep_good(accepted: &InForce, statement: String, body: Option<&[u8]>) {
+    let before = isolate::last_good();
+    let written = before.as_ref().and_then(|before| before.written);
+    let content = match body {
+        Some(body) => body.split(|byte| *byte == b'\n').next().map(Rc::from),
+        None => {
+            before.filter(|before| before.version == accepted.policy.version).map(|before| before.content)
+        }
+    };
+    let (version, made_at) = (accepted.policy.version, accepted.made_at);
+    isolate::note_last_good(content.map(|content| store::Copy {
+        version,
+        made_at,
+        statement,
+        content,
+        written,
+    }));
+}
+
+/// Has the store's copy of the policy in force, if it has one that may still be decided by.
+pub(crate) async fn take_from_store(configuration: &Configuration, env: &Object) {
+    let outcome = match store::read(env).await {
+        None => None,
+        Some(found) => {
+            let current = isolate::in_force();
+            let (statement, body) = (&found.statement, &found.body);
+            match accept(configuration, statement, body, current.as_ref(), Some(found.made_at)) {
+                Ok(copy) if copy.freshness(clock::now()) == Freshness::Expired => Some("too_old"),
+                Ok(copy) => {
+                    worker_sys::console_log!(
+                        "the origin does not answer: version {} of the policy comes from the store",
+                        copy.policy.version
+                    );
+                    isolate::put_in_force(copy);
+                    Some("used")
+                }
+                Err(fault) => {
+                    worker_sys::console_error!("the store's copy of the policy is not accepted ({fault:?})");
+                    Some("not_accepted")
+                }
+            }
+        }
+    };
+    isolate::note_store_had_nothing(outcome != Some("used"));
+    if let Some(outcome) = outcome {
+        isolate::with_counters(|counters| counters.look_up("policy_copy", outcome));
+    }
+}
+
+/// Accepts a policy that came just now; `kept` says of one that was kept since when it ages at the latest.
 fn accept(
     configuration: &Configuration,
     statement: &str,
     content: &[u8],
     current: Option<&InForce>,
+    kept: Option<UnixMillis>,
 ) -> Result<InForce, PolicyFault> {
     let policy = ActivePolicy::accept(
         statement,
@@ -166,6 +232,7 @@ fn accept(
     )?;
     let same_version = current.filter(|current| current.policy.version == policy.version);
     let made_at = age_counts_from(policy.made_at, clock::now());
+    let made_at = kept.map_or(made_at, |kept| made_at.min(kept));
     let made_at = same_version.map_or(made_at, |current| current.made_at.max(made_at));
     Ok(InForce { policy: Rc::new(policy), made_at })
 }

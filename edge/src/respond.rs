@@ -117,6 +117,7 @@ fn render_document(
                 policy: in_force.map(|in_force| PolicyState {
                     version: in_force.policy.version,
                     made_at: in_force.made_at,
+                    freshness: in_force.policy.policy.freshness,
                 }),
                 bindings: configuration.optional.clone(),
                 ejected_upstreams: isolate::with_memory(|memory| memory.ejected_upstreams()),

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID, sign, verify } from "node:crypto";
+import { once } from "node:events";
 import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { request as httpRequest, createServer } from "node:http";
 import { connect } from "node:net";
@@ -20,6 +21,8 @@ const COMPATIBILITY_DATE = "2026-10-20";
 export const ISSUER = "http://auth.test";
 export const SERVICE_SECRET = "a shared secret of at least 32 bytes";
 const base64url = (data) => Buffer.from(data).toString("base64url");
+/** Where an edge asks whether what a filter hit is revoked. */
+const CONFIRM = "/internal/revocations/confirm";
 const sha256 = (data) => createHash("sha256").update(data).digest();
 
 /** The key pair of a seed (RFC 8410 §7 gives the frame). */
@@ -109,6 +112,10 @@ export class Origin {
   };
   /** Answers the policy another way. */
   policyAnswer;
+  /** The bytes of the filter that the policy names, and what of its entries is revoked; `confirmAnswer` answers another way. */
+  filter;
+  revoked = new Set();
+  confirmAnswer;
 
   /** How single paths are answered. */
   internal = {};
@@ -139,6 +146,36 @@ export class Origin {
     return this.statementKey.sign("policy-statement+jwt", claims);
   }
 
+  /** Makes a filter of revocations the policy's; what is listed stays. */
+  useFilter(filter) {
+    this.filter = filter;
+    this.policy.revocations.filter = { sha256: base64url(sha256(filter)) };
+  }
+
+  /** Questions about what a filter hit, as the entries asked about. */
+  get questions() {
+    return this.requests.filter(({ url }) => url === CONFIRM).map(({ body }) => JSON.parse(body).entries);
+  }
+
+  confirmation({ filter, entries }) {
+    const revoked = entries.filter((entry) => this.revoked.has(entry));
+    const claims = { iss: ISSUER, made_at: Date.now(), filter, entries, revoked };
+    return this.statementKey.sign("revocation-statement+jwt", claims);
+  }
+
+  #confirm(seen, response) {
+    if (this.confirmAnswer) return this.confirmAnswer(seen, response);
+    const statement = this.confirmation(JSON.parse(seen.body));
+    response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ statement }));
+  }
+
+  /** What the store of an edge holds once this policy came from here at `at`. */
+  copy(at = Date.now()) {
+    const content = Buffer.from(JSON.stringify(this.policy));
+    const parts = [Buffer.from(`${at}\n${this.statement(content)}\n`), content];
+    return Buffer.concat(this.filter ? [...parts, Buffer.from("\n"), this.filter] : parts);
+  }
+
   async #serve(request, response) {
     const body = await bodyOf(request);
     const { method, url, headers, rawHeaders } = request;
@@ -146,13 +183,16 @@ export class Origin {
     this.requests.push(seen);
     this.faults.push(...assertionFaults(seen, this.callerAddress));
     if (url in this.internal) return this.internal[url](seen, response);
+    if (url === CONFIRM) return this.#confirm(seen, response);
     if (url !== "/internal/policy") return this.answer(seen, response);
     if (this.policyAnswer) return this.policyAnswer(seen, response);
     const content = Buffer.from(JSON.stringify(this.policy));
     const etag = `"${this.version}"`;
     const answer = { ETag: etag, "X-Gateway-Policy-Statement": this.statement(content) };
     if (headers["if-none-match"] === etag) return response.writeHead(304, answer).end();
-    response.writeHead(200, { ...answer, "Content-Type": "application/json" }).end(content);
+    const isHeld = !this.filter || headers["x-gateway-filter"] === base64url(sha256(this.filter));
+    const sent = isHeld ? content : Buffer.concat([content, Buffer.from("\n"), this.filter]);
+    response.writeHead(200, { ...answer, "Content-Type": "application/json" }).end(sent);
   }
 }
 
@@ -189,6 +229,36 @@ function policyOf(keys, upstreamUrl) {
     revocations: {},
     freshness: { soft_seconds: 3, stale_seconds: 5, hard_seconds: 300 },
   };
+}
+
+/** A key-value store as workerd asks one: a GET or PUT of the key's path. */
+export class PolicyStore {
+  values = new Map();
+  requests = [];
+  /** Answers another way. */
+  answer;
+
+  async start(rig) {
+    this.server = await rig.serve(async (request, response) => {
+      const body = await bodyOf(request);
+      const key = decodeURIComponent(request.url.slice(1).split("?")[0]);
+      this.requests.push({ method: request.method, key, body });
+      if (this.answer) return this.answer(request, response);
+      if (request.method === "PUT") this.values.set(key, body);
+      const value = this.values.get(key);
+      if (request.method === "GET" && !value) return response.writeHead(404).end();
+      response.writeHead(200).end(request.method === "GET" ? value : undefined);
+    });
+    return this;
+  }
+
+  /** Waits until the key was written so many times. */
+  async written(key, times) {
+    while (this.requests.filter((one) => one.method === "PUT" && one.key === key).length < times) {
+      await once(this.server.server, "request");
+      await new Promise(setImmediate);
+    }
+  }
 }
 
 /** An access token that is good for `notes/api`; `claims` is laid over its claims. */
@@ -236,8 +306,8 @@ export async function startUpstream(rig, answer) {
 
 /**
  * workerd with the built worker; `bindings` is laid over what the edge needs. Options: `isolates` of the worker, each behind a port
- * of its own; `exactLimits` with its storage in memory, or on disk in the folder `storage`; `more`, bindings in workerd's own
- * words; `extensions`, modules by name for those.
+ * of its own; `exactLimits` with its storage in memory, or on disk in the folder `storage`; `policyStore`, a {@link PolicyStore};
+ * `more`, bindings in workerd's own words; `extensions`, modules by name for those.
  */
 export async function startEdge(rig, keys, originUrl, bindings = {}, { isolates = 1, ...options } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "gateward-edge-"));
@@ -290,15 +360,17 @@ export async function spawnWorkerd(rig, file, sockets, environment = process.env
   return edge;
 }
 
-function configuration(folder, values, names, { exactLimits = false, storage, more = [], extensions = {} }) {
+function configuration(folder, values, names, { exactLimits = false, storage, policyStore, more = [], extensions = {} }) {
   const files = readdirSync(folder, { recursive: true }).filter((name) => /\.(m?js|wasm)$/.test(name));
   // The entry comes first: workerd takes the first module as the worker.
   files.sort((a, b) => Number(b === "entry.mjs") - Number(a === "entry.mjs"));
   const modules = files.map((name) => `(name = "${name}", ${name.endsWith(".wasm") ? "wasm" : "esModule"} = embed "${name}")`);
   const bindings = Object.entries(values).map(([name, value]) => `(name = "${name}", text = ${JSON.stringify(value)})`);
   if (exactLimits) bindings.push(`(name = "EXACT_LIMITS", durableObjectNamespace = (className = "ExactLimits", serviceName = "${names[0]}"))`);
+  if (policyStore) bindings.push('(name = "POLICY_STORE", kvNamespace = "policy-store")');
+  const store = policyStore ? [`(name = "policy-store", external = (address = "127.0.0.1:${policyStore.server.port}", http = ()))`] : [];
   const disk = storage ? [`(name = "storage", disk = (path = ${JSON.stringify(storage)}, writable = true))`] : [];
-  const services = [...names.map((name) => `(name = "${name}", worker = .${name})`), ...disk, '(name = "internet", network = (allow = ["public", "private", "local"]))'];
+  const services = [...names.map((name) => `(name = "${name}", worker = .${name})`), ...disk, ...store, '(name = "internet", network = (allow = ["public", "private", "local"]))'];
   const sockets = names.map((name) => `(name = "${name}", address = "127.0.0.1:0", http = (), service = "${name}")`);
   const worker = (name, index) => `const ${name} :Workerd.Worker = (
   modules = [${modules.join(", ")}],

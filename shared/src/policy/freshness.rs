@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::time::UnixMillis;
 
 /// How long a request waits for its own refresh while an older policy could serve it, in seconds.
-pub const REFRESH_SECONDS: u64 = 1;
+pub const REFRESH_SECONDS: u32 = 1;
 /// After a failed refresh, how long other requests go on without trying again, in milliseconds.
 const RETRY_AFTER_MILLIS: u64 = 1_000;
 /// How long one refresh may take before another request starts its own, in milliseconds. A request may be killed in
@@ -105,8 +105,8 @@ pub fn age_counts_from(made_at: UnixMillis, arrived_at: UnixMillis) -> UnixMilli
 impl FreshnessBounds {
     /// How long a revocation may take to bite while the origin can be reached, in seconds: as long as an older policy serves without
     /// a look, and as long as the look may take.
-    pub const fn revocation_bound_seconds(&self) -> u64 {
-        self.stale_seconds.saturating_add(REFRESH_SECONDS)
+    pub fn revocation_bound_seconds(&self) -> u64 {
+        self.stale_seconds.saturating_add(REFRESH_SECONDS.into())
     }
 
     /// Like [`Self::judge`], in an isolate that saw the origin accept a change at `changed_at`: a policy made before that is
