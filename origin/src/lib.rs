@@ -15,6 +15,7 @@ pub mod external_issuers;
 pub mod http;
 pub mod mail;
 pub mod oauth;
+pub mod operators;
 pub mod outbox;
 pub mod pages;
 pub mod policy;

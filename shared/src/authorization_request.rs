@@ -224,12 +224,35 @@ fn read_client<'a>(
     Ok((client_id, client, redirect_uri))
 }
 
-/// The audience that `resource` names: the client's own project, or one service of it.
+/// The audience that `resource` names: the client's own project, one service of it, or the gateway's own interface.
 fn read_resource(policy: &Policy, client: &Client, resource: &str) -> Option<String> {
+    // The gateway itself, for a client that may ask for a part in running it.
+    if resource == policy.issuer && client.scopes.iter().any(|scope| scope.starts_with("gateward:")) {
+        return Some(resource.into());
+    }
     let project = audience_of(&policy.issuer, &client.project);
     if resource == project {
         return Some(project);
     }
     let service = resource.strip_prefix(&project)?.strip_prefix('/')?;
     policy.projects.get(&client.project)?.services.contains_key(service).then(|| resource.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::sample::{self, ISSUER};
+
+    #[test]
+    fn only_a_client_that_may_run_the_gateway_gets_tokens_for_it() {
+        let policy = sample::policy();
+        let (_, client) = policy.clients.first_key_value().unwrap();
+        assert_eq!(read_resource(&policy, client, ISSUER), None);
+        let scopes = client.scopes.iter().chain(["gateward:projects"]).collect();
+        let operator = Client { scopes, ..client.clone() };
+        assert_eq!(read_resource(&policy, &operator, ISSUER).as_deref(), Some(ISSUER));
+        for other in ["https://auth.test/", "https://auth.tes", "https://auth.test/v1", ""] {
+            assert_eq!(read_resource(&policy, &operator, other), None, "{other}");
+        }
+    }
 }

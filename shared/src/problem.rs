@@ -83,6 +83,10 @@ problem_types! {
     MethodNotAllowed = "method-not-allowed", 405, "The method is not allowed here";
     /// Somebody else changed the same thing.
     Conflict = "conflict", 409, "Somebody else changed this at the same time";
+    /// What was to be changed has been changed since it was looked at.
+    RevisionChanged = "revision-changed", 412, "Another change came between";
+    /// What was declared does not keep to the rules.
+    DeclarationFaulty = "declaration-faulty", 422, "The declaration has faults";
     /// The body is too large.
     BodyTooLarge = "body-too-large", 413, "The body is too large";
     /// Too many headers, or too long ones.

@@ -6,6 +6,8 @@ pub fn in_words(scope: &str) -> String {
         "openid" => return "Know who you are".to_owned(),
         "email" => return "See your e-mail address".to_owned(),
         "profile" => return "See your name".to_owned(),
+        "gateward:projects" => return "Change how your projects are reached".to_owned(),
+        "gateward:projects:read" => return "See how your projects are reached".to_owned(),
         "offline_access" => return "Stay connected when you are away".to_owned(),
         _ => {}
     }

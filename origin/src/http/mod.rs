@@ -30,7 +30,7 @@ pub use self::metrics::Metrics;
 pub use self::refused::Refused;
 pub use self::server::{ServeError, serve};
 pub use self::state::{Origin, Parts};
-use crate::{account, consent, credentials, oauth, pages, policy, sessions, sign_in};
+use crate::{account, consent, credentials, oauth, pages, policy, projects, sessions, sign_in};
 
 /// The largest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -48,6 +48,7 @@ fn routes() -> Router<Origin> {
         .merge(policy::routes())
         .merge(credentials::routes())
         .merge(oauth::routes())
+        .merge(projects::routes())
         .merge(people())
 }
 

@@ -8,17 +8,22 @@ use axum::{
     http::{HeaderName, HeaderValue, Response as HttpResponse, StatusCode},
     response::{IntoResponse, Response},
 };
+use serde_json::{Map, Value};
 use shared::{decide::Refusal, problem::ProblemType};
 
 use crate::database::DatabaseError;
 
 /// A request that ends here. As a response it is bare until [`dress`] has written headers and body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused(Box<Refusal>);
+pub struct Refused {
+    refusal: Box<Refusal>,
+    /// Members that a problem has besides its own (RFC 9457 §3.2).
+    members: Map<String, Value>,
+}
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
         response.extensions_mut().insert(self);
         response
@@ -26,6 +31,13 @@ impl IntoResponse for Refused {
 }
 
 impl Refused {
+    /// The problem with one more member.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.members.insert(name.to_owned(), value);
+        self
+    }
+
     /// Something failed on our side; the log has said what.
     pub fn internal() -> Self {
         Self::from(Refusal::problem(
@@ -45,7 +57,7 @@ impl Refused {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self(Box::new(refusal))
+        Self { refusal: Box::new(refusal), members: Map::new() }
     }
 }
 
@@ -66,8 +78,16 @@ impl From<DatabaseError> for Refused {
 
 /// Writes headers and body of a refusal; other responses pass. Headers that the router set (`Allow`) stay.
 pub(super) fn dress(mut response: Response, issuer: &str, request_id: &str) -> Response {
-    let Some(Refused(refusal)) = response.extensions_mut().remove::<Refused>() else { return response };
-    let rendered = refusal.render(issuer, request_id);
+    let Some(Refused { refusal, members }) = response.extensions_mut().remove::<Refused>() else {
+        return response;
+    };
+    let mut rendered = refusal.render(issuer, request_id);
+    if let (false, Ok(Value::Object(mut problem))) =
+        (members.is_empty(), serde_json::from_str::<Value>(&rendered.body))
+    {
+        problem.extend(members);
+        rendered.body = Value::Object(problem).to_string();
+    }
     for (name, value) in rendered.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().insert(HeaderName::from_static(name), value);

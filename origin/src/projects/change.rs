@@ -215,6 +215,9 @@ async fn write(
         revision: actual,
         changes: difference(present.map(|present| &present.declaration), proposal),
     };
+    if dry_run && present.is_none() && !store::is_free(scope, workspace_id, &proposal.slug).await? {
+        return Err(ChangeError::Taken { slug: proposal.slug.clone() });
+    }
     if dry_run || (present.is_some() && changed.changes.is_empty()) {
         return Ok(changed);
     }

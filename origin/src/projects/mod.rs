@@ -5,6 +5,7 @@ mod apply;
 mod change;
 mod declaration;
 mod difference;
+mod endpoint;
 mod revisions;
 pub(crate) mod rows;
 mod store;
@@ -21,4 +22,5 @@ pub use self::declaration::{
     IssuerDeclaration, ProjectDeclaration, ServiceDeclaration, WorkspaceDeclaration,
 };
 pub use self::difference::{Change, difference};
+pub use self::endpoint::routes;
 pub use self::revisions::{DeclaredRevision, Revision};

@@ -12,7 +12,7 @@ use super::declaration::{
     WorkspaceDeclaration,
 };
 use super::rows::{self, ServiceRow, read, read_scopes};
-use crate::database::Scope;
+use crate::database::{Scope, sqlstate};
 
 /// A workspace as it was found or made. Its row is locked, so that two who apply at once take turns.
 #[derive(Debug, sqlx::FromRow)]
@@ -122,6 +122,27 @@ pub(super) async fn find_project(scope: &mut Scope, slug: &str) -> Result<Option
         certificates: find_certificates(scope, id).await?,
     };
     Ok(Some(ProjectRecord { id, workspace_id, revision, declaration }))
+}
+
+/// Whether nobody has a slug, of whatever workspace: found out by taking it and giving it back.
+pub(super) async fn is_free(scope: &mut Scope, workspace_id: Uuid, slug: &str) -> Result<bool, sqlx::Error> {
+    let (id, now) = (scope.new_id(), scope.clock().now());
+    sqlx::query("SAVEPOINT taking").execute(scope.connection()).await?;
+    let taken = sqlx::query(
+        "INSERT INTO projects (id, workspace_id, slug, name, created_at, updated_at) VALUES ($1, $2, $3, $3, $4, $4)",
+    )
+    .bind(id)
+    .bind(workspace_id)
+    .bind(slug)
+    .bind(now)
+    .execute(scope.connection())
+    .await;
+    sqlx::query("ROLLBACK TO SAVEPOINT taking").execute(scope.connection()).await?;
+    match taken {
+        Ok(_) => Ok(true),
+        Err(error) if sqlstate(&error).as_deref() == Some("23505") => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 async fn find_issuers(scope: &mut Scope, project_id: Uuid) -> Result<Vec<IssuerDeclaration>, sqlx::Error> {

@@ -1,5 +1,6 @@
 //! Files, faulty and good, and what they come to in a real Postgres.
 
+mod api;
 mod change;
 mod declaration;
 

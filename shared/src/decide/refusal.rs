@@ -214,7 +214,7 @@ impl Refusal {
     }
 
     /// No credential came: a challenge without an error code (RFC 6750 §3).
-    pub(super) fn credential_missing() -> Self {
+    pub fn credential_missing() -> Self {
         let detail = "Send a credential that this service accepts, such as an access token as \"Authorization: Bearer …\".";
         Self {
             challenge: Some("Bearer realm=\"gateward\"".into()),
@@ -223,7 +223,7 @@ impl Refusal {
     }
 
     /// The token is refused (RFC 6750 §3.1 `invalid_token`).
-    pub(super) fn token(fault: TokenFault) -> Self {
+    pub fn token(fault: TokenFault) -> Self {
         let (kind, detail) = match fault {
             TokenFault::TooLong => (ProblemType::TokenMalformed, "The token is longer than 8192 bytes."),
             TokenFault::Malformed => {
@@ -266,7 +266,8 @@ impl Refusal {
         Self::invalid_token(kind, detail)
     }
 
-    pub(super) fn invalid_token(kind: ProblemType, detail: &'static str) -> Self {
+    /// The token is refused for another reason (RFC 6750 §3.1 `invalid_token`).
+    pub fn invalid_token(kind: ProblemType, detail: &'static str) -> Self {
         let challenge = format!(
             "Bearer realm=\"gateward\", error=\"invalid_token\", error_description=\"{}\"",
             kind.title()
@@ -275,7 +276,7 @@ impl Refusal {
     }
 
     /// A scope is missing (RFC 6750 §3.1 `insufficient_scope`).
-    pub(super) fn insufficient_scope(required: &Scopes, missing: &Scopes) -> Self {
+    pub fn insufficient_scope(required: &Scopes, missing: &Scopes) -> Self {
         let challenge =
             format!("Bearer realm=\"gateward\", error=\"insufficient_scope\", scope=\"{required}\"");
         let detail = format!("The token lacks: {missing}.");
