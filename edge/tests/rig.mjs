@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID, sign, verify } from "node:crypto";
 import { once } from "node:events";
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { request as httpRequest, createServer } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -306,10 +306,10 @@ export async function startUpstream(rig, answer) {
 
 /**
  * workerd with the built worker; `bindings` is laid over what the edge needs. Options: `isolates` of the worker, each behind a port
- * of its own; `exactLimits` with its storage in memory, or on disk in the folder `storage`; `policyStore`, a {@link PolicyStore};
- * `more`, bindings in workerd's own words; `extensions`, modules by name for those.
+ * of its own; `exactLimits`, kept in the folder `storage` where one is named; `policyStore`, a {@link PolicyStore}; `more`, bindings
+ * in workerd's own words; `extensions`, modules by name for those; `entry`, the text of a module that stands before the worker's own.
  */
-export async function startEdge(rig, keys, originUrl, bindings = {}, { isolates = 1, ...options } = {}) {
+export async function startEdge(rig, keys, originUrl, bindings = {}, { isolates = 1, exactLimits = false, storage, entry, ...options } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "gateward-edge-"));
   rig.onStop(() => rmSync(folder, { recursive: true }));
   cpSync(DIST, folder, { recursive: true });
@@ -326,7 +326,13 @@ export async function startEdge(rig, keys, originUrl, bindings = {}, { isolates 
     ...bindings,
   };
   const names = Array.from({ length: isolates }, (_, index) => `edge${index}`);
-  writeFileSync(join(folder, "workerd.capnp"), configuration(folder, values, names, options));
+  const first = entry ? "before.mjs" : "entry.mjs";
+  if (entry) writeFileSync(join(folder, first), entry);
+  if (exactLimits && !storage) {
+    storage = join(folder, "storage");
+    mkdirSync(storage);
+  }
+  writeFileSync(join(folder, "workerd.capnp"), configuration(folder, values, names, { exactLimits, storage, first, ...options }));
   const edge = await spawnWorkerd(rig, join(folder, "workerd.capnp"), names);
   const [port] = edge.ports;
   Object.assign(edge, { port, request: (path, options) => request(port, path, options), raw: (text) => raw(port, text) });
@@ -360,10 +366,10 @@ export async function spawnWorkerd(rig, file, sockets, environment = process.env
   return edge;
 }
 
-function configuration(folder, values, names, { exactLimits = false, storage, policyStore, more = [], extensions = {} }) {
+function configuration(folder, values, names, { exactLimits, storage, first, policyStore, more = [], extensions = {} }) {
   const files = readdirSync(folder, { recursive: true }).filter((name) => /\.(m?js|wasm)$/.test(name));
   // The entry comes first: workerd takes the first module as the worker.
-  files.sort((a, b) => Number(b === "entry.mjs") - Number(a === "entry.mjs"));
+  files.sort((a, b) => Number(b === first) - Number(a === first));
   const modules = files.map((name) => `(name = "${name}", ${name.endsWith(".wasm") ? "wasm" : "esModule"} = embed "${name}")`);
   const bindings = Object.entries(values).map(([name, value]) => `(name = "${name}", text = ${JSON.stringify(value)})`);
   if (exactLimits) bindings.push(`(name = "EXACT_LIMITS", durableObjectNamespace = (className = "ExactLimits", serviceName = "${names[0]}"))`);
@@ -377,7 +383,7 @@ function configuration(folder, values, names, { exactLimits = false, storage, po
   bindings = [${[...bindings, ...more].join(", ")}],
   compatibilityDate = "${COMPATIBILITY_DATE}",
 ${exactLimits && index === 0 ? `  durableObjectNamespaces = [(className = "ExactLimits", uniqueKey = "exact-limits", enableSql = true)],
-  durableObjectStorage = (${storage ? 'localDisk = "storage"' : "inMemory = void"}),
+  durableObjectStorage = (localDisk = "storage"),
 ` : ""});`;
   const extension = Object.entries(extensions).map(([name, text]) => `(name = "${name}", internal = true, esModule = ${JSON.stringify(text)})`);
   return `using Workerd = import "/workerd/workerd.capnp";
