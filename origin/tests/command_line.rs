@@ -185,6 +185,59 @@ async fn from_an_empty_server_to_a_token_and_its_events_on_the_read_side() {
 }
 
 #[tokio::test]
+async fn a_project_is_compared_shown_and_rolled_back() {
+    let gateward = Installation::new("project").await;
+    let file = gateward.folder.join("project.toml");
+    let name = file.to_str().unwrap();
+    let write = |port: u16| {
+        let text = FILE.replace("SLUG", "notes").replace("9100", &port.to_string());
+        fs::write(&file, format!("{text}timeout = \"5s\"\n[[project.service.route]]\npath = \"/a\"\n"))
+            .unwrap();
+    };
+    write(9100);
+    let new = gateward.run(&["project", "diff", name]);
+    assert_eq!(new.status.code(), Some(3), "{}", text(&new.stderr));
+    assert!(text(&new.stdout).contains("notes: service[api]: nothing → {"), "{}", text(&new.stdout));
+    assert!(gateward.run(&["apply", name]).status.success());
+    let same = gateward.run(&["project", "diff", name, "--json"]);
+    assert_eq!((same.status.code(), text(&same.stdout).contains("\"changes\":[]")), (Some(0), true));
+
+    // What is shown can be applied.
+    let shown = gateward.run(&["project", "show", "notes"]);
+    fs::write(&file, format!("workspace = {{ slug = \"notes\" }}\n{}", text(&shown.stdout))).unwrap();
+    assert_eq!(gateward.run(&["project", "diff", name]).status.code(), Some(0), "{}", text(&shown.stdout));
+
+    write(9200);
+    let differs = gateward.run(&["project", "diff", name]);
+    assert_eq!(
+        (differs.status.code(), text(&differs.stdout).trim_end()),
+        (Some(3), "notes: service[api].upstreams: [\"http://127.0.0.1:9100\"] → [\"http://127.0.0.1:9200\"]")
+    );
+    assert!(gateward.run(&["apply", name]).status.success());
+    let told = gateward.run(&["project", "rollback", "notes", "1", "--dry-run"]);
+    assert!(text(&told.stdout).contains("would be as it was at revision 1"));
+    assert_eq!(gateward.json(&["project", "list", "--json"])[0]["revision"], 2);
+    let rolled_back = gateward.json(&["project", "rollback", "notes", "1", "--json"]);
+    assert_eq!((&rolled_back["revision"], rolled_back["changes"].as_array().unwrap().len()), (&3.into(), 1));
+    let history = gateward.json(&["project", "history", "notes", "--json"]);
+    assert_eq!((&history[0]["restored_from"], &history[2]["revision"]), (&1.into(), &1.into()));
+    let first = gateward.json(&["project", "show", "notes", "--revision", "1", "--json"]);
+    assert_eq!(first, gateward.json(&["project", "show", "notes", "--json"]));
+
+    for (arguments, code, words) in [
+        (&["project", "show", "nothing"][..], 1, "no project \"nothing\""),
+        (&["project", "rollback", "notes", "9"], 1, "no revision 9"),
+        (&["project", "diff", "/nowhere.toml"], 2, "cannot be read"),
+        (&["project"], 2, "Usage"),
+    ] {
+        let output = gateward.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(text(&output.stderr).contains(words), "{arguments:?}: {}", text(&output.stderr));
+    }
+    gateward.remove().await;
+}
+
+#[tokio::test]
 async fn a_sign_in_link_is_printed_for_a_person_with_or_without_an_account() {
     let installation = Installation::new("link").await;
     let first = installation.json(&["sign-in-link", "--email", "Operator@Example.test", "--json"]);

@@ -12,6 +12,8 @@ pub enum Failure {
     Configuration(Faults),
     /// What was given on the command line is faulty: exit code 2.
     Usage(String),
+    /// What was compared differs, which was printed: exit code 3.
+    Differs,
     /// It was tried and failed: exit code 1.
     Runtime(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -26,6 +28,7 @@ impl Failure {
         match self {
             Self::Configuration(_) | Self::Usage(_) => ExitCode::from(2),
             Self::Runtime(_) => ExitCode::from(1),
+            Self::Differs => ExitCode::from(3),
         }
     }
 }
@@ -36,6 +39,7 @@ impl fmt::Display for Failure {
             Self::Configuration(faults) => write!(f, "{faults}"),
             Self::Usage(message) => write!(f, "{message}"),
             Self::Runtime(error) => write!(f, "{error}"),
+            Self::Differs => write!(f, "they differ"),
         }
     }
 }

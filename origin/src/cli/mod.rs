@@ -1,5 +1,6 @@
 //! The commands of `gateward`: one file each. They read arguments and configuration, call a capability and print; no rule lives
-//! here. Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration.
+//! here. Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration, 3 two things
+//! that were compared differ.
 
 mod api_key;
 mod apply;
@@ -12,6 +13,7 @@ mod logging;
 mod migrate;
 mod outbox;
 mod output;
+mod project;
 mod secrets;
 mod serve;
 mod sign_in_link;
@@ -39,6 +41,7 @@ enum Command {
     Migrate(migrate::Arguments),
     Forward(forward::Arguments),
     Apply(apply::Arguments),
+    Project(project::Arguments),
     Token(token::Arguments),
     ApiKey(api_key::Arguments),
     Issuers(issuers::Arguments),
@@ -58,6 +61,7 @@ pub async fn run() -> ExitCode {
         Command::Migrate(arguments) => migrate::run(&arguments, &source).await,
         Command::Forward(arguments) => forward::run(&arguments, &source).await,
         Command::Apply(arguments) => apply::run(&arguments, &source).await,
+        Command::Project(arguments) => project::run(&arguments, &source).await,
         Command::Token(arguments) => token::run(&arguments, &source).await,
         Command::ApiKey(arguments) => api_key::run(&arguments, &source).await,
         Command::Issuers(arguments) => issuers::run(&arguments, &source).await,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::policy::Credential;
 use uuid::Uuid;
 
-use super::declaration::{DeclarationFaults, ProjectDeclaration, ServiceDeclaration};
+use super::declaration::{Declaration, DeclarationFaults, ProjectDeclaration, ServiceDeclaration};
 use super::difference::{Change, difference};
 use super::revisions::{self, DeclaredRevision, Revision};
 use super::store::{self, ProjectRecord, ReadError};
@@ -178,6 +178,23 @@ pub async fn change(
     write(scope, workspace_id, present.as_ref(), proposal, None, terms).await
 }
 
+/// What applying a file would change of each of its projects. Nothing is changed.
+pub async fn compare(scope: &mut Scope, declaration: &Declaration) -> Result<Vec<Changed>, ChangeError> {
+    let workspace_id: Option<Uuid> = sqlx::query_scalar("SELECT id FROM workspaces WHERE slug = $1")
+        .bind(&declaration.workspace.slug)
+        .fetch_optional(scope.connection())
+        .await?;
+    let mut compared = Vec::new();
+    for proposal in &declaration.projects {
+        let present = store::find_project(scope, &proposal.slug).await?;
+        if present.as_ref().is_some_and(|present| Some(present.workspace_id) != workspace_id) {
+            return Err(ChangeError::Taken { slug: proposal.slug.clone() });
+        }
+        compared.push(changes_to(present.as_ref(), proposal));
+    }
+    Ok(compared)
+}
+
 /// Makes a project what it was at an earlier revision. Clients, tokens and keys stay as they are.
 pub async fn roll_back(
     scope: &mut Scope,
@@ -197,6 +214,15 @@ fn found(record: Option<ProjectRecord>, slug: &str) -> Result<ProjectRecord, Cha
     record.ok_or_else(|| ChangeError::NoProject { slug: slug.to_owned() })
 }
 
+fn changes_to(present: Option<&ProjectRecord>, proposal: &ProjectDeclaration) -> Changed {
+    Changed {
+        project: proposal.slug.clone(),
+        created: present.is_none(),
+        revision: present.map_or(0, |present| present.revision),
+        changes: difference(present.map(|present| &present.declaration), proposal),
+    }
+}
+
 async fn write(
     scope: &mut Scope,
     workspace_id: Uuid,
@@ -209,12 +235,7 @@ async fn write(
     if let Some(expected) = expected.filter(|expected| *expected != actual) {
         return Err(ChangeError::OtherRevision { expected, actual });
     }
-    let mut changed = Changed {
-        project: proposal.slug.clone(),
-        created: present.is_none(),
-        revision: actual,
-        changes: difference(present.map(|present| &present.declaration), proposal),
-    };
+    let mut changed = changes_to(present, proposal);
     if dry_run && present.is_none() && !store::is_free(scope, workspace_id, &proposal.slug).await? {
         return Err(ChangeError::Taken { slug: proposal.slug.clone() });
     }

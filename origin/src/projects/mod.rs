@@ -14,8 +14,8 @@ mod tests;
 
 pub use self::apply::{Applied, ApplyError, apply};
 pub use self::change::{
-    ChangeError, Changed, ListedProject, ShownProject, Terms, change, history, list, revision, roll_back,
-    show,
+    ChangeError, Changed, ListedProject, ShownProject, Terms, change, compare, history, list, revision,
+    roll_back, show,
 };
 pub use self::declaration::{
     CertificateDeclaration, ClientDeclaration, Declaration, DeclarationFault, DeclarationFaults,
