@@ -139,6 +139,10 @@ fn render_document(
     let mut headers = own_headers(&configuration.issuer, request_id);
     headers.push(("content-type", content_type.into()));
     headers.push(("cache-control", cache_control.into()));
+    if matches!(document, Document::ServerMetadata | Document::JwkSet) {
+        // Public documents: a page of any origin may configure itself by them.
+        headers.push(("access-control-allow-origin", "*".into()));
+    }
     Rendered { status: 200, headers, body }
 }
 

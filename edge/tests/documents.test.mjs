@@ -14,6 +14,7 @@ gatewayTest("metadata and keys are answered from the policy, for others to keep 
   for (const answer of [metadata, jwks]) {
     assert.equal(answer.headers["cache-control"], "public, max-age=60");
     assert.equal(answer.headers["x-content-type-options"], "nosniff");
+    assert.equal(answer.headers["access-control-allow-origin"], "*");
   }
   const head = await edge.request("/.well-known/jwks.json", { method: "HEAD" });
   assert.deepEqual([head.status, head.text], [200, ""]);
