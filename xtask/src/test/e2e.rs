@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::edge::node_tests;
+use super::{edge::node_tests, samples};
 use crate::clock;
 use crate::exec;
 use crate::progress::{Step, say};
@@ -31,6 +31,10 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         let _turn = setup::take_turn(project)?;
         node::install_in(project, &folder, "npm-e2e")?
     };
+    let samples = {
+        let _turn = setup::take_turn(project)?;
+        samples::prepare(project)?
+    };
     let data = project.state().join(format!("e2e-{}-{}", std::process::id(), clock::unix_millis()));
     let up_file = data.join("up.json");
     let options = up::Options {
@@ -49,6 +53,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
             .args(["--test", "--test-concurrency=1", "--test-timeout=600000", "--test-reporter=spec"])
             .args(files);
         command.current_dir(&folder).env("UP_JSON", &up_file).env(BROWSER_VARIABLE, &browser);
+        command.env("UPSTREAM_RUST", &samples.rust).env("UPSTREAM_PYTHON", &samples.python);
         if let Ok(own) = std::env::current_exe() {
             command.env("XTASK", own);
         }

@@ -6,6 +6,7 @@ mod database;
 mod e2e;
 mod edge;
 mod lint;
+mod samples;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
