@@ -5,6 +5,7 @@ use js_sys::Uint8Array;
 use shared::{
     assertion::{self, EdgeAssertion, ForwardedRequest},
     header,
+    trace_context::{self, TraceContext},
 };
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -83,6 +84,8 @@ pub(crate) async fn forward(
             headers.set(name, value)?;
         }
     }
+    let trace = TraceContext::continue_or_begin(head.header(trace_context::HEADER), head.request_id);
+    headers.set(trace_context::HEADER, &trace.traceparent())?;
     let to_send = ToSend {
         method: head.method,
         target,

@@ -2,6 +2,9 @@
 
 use alloc::{format, string::String};
 
+/// The header that carries it.
+pub const HEADER: &str = "traceparent";
+
 /// A trace, and the edge's own span in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {

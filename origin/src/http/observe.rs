@@ -10,6 +10,8 @@ use axum::{
     response::Response,
 };
 
+use shared::trace_context::{self, TraceContext};
+
 use super::{
     Origin,
     edge_assertion::{CallerSlot, is_open},
@@ -35,6 +37,8 @@ pub(super) async fn observe(
     let method = request.method().clone();
     let counted = !is_open(&method, request.uri().path());
     let caller = CallerSlot::default();
+    let traceparent = request.headers().get(trace_context::HEADER).and_then(|value| value.to_str().ok());
+    let traceparent = traceparent.map(ToOwned::to_owned);
     request.extensions_mut().insert(Arc::clone(&caller));
 
     let response = next.run(request).await;
@@ -57,6 +61,7 @@ pub(super) async fn observe(
         tracing::info!(
             target: "gateward::access",
             request_id,
+            trace_id = TraceContext::continue_or_begin(traceparent.as_deref(), &request_id).trace_id,
             method = method.as_str(),
             endpoint,
             status,

@@ -19,7 +19,7 @@ use crate::{
     policy::{Credential, Matched, Project, RouteTable, Service},
     problem::ProblemType,
     time::UnixMillis,
-    trace_context::TraceContext,
+    trace_context::{self, TraceContext},
     upstream_assertion::{self, UpstreamAssertion},
 };
 
@@ -271,7 +271,10 @@ fn headers(facts: &Facts<'_>, target: &Target<'_>, caller: Option<&Caller>) -> R
         ("x-gateway-service", target.service_slug.to_string()),
         ("x-gateway-request-id", facts.request_id.to_string()),
         ("x-forwarded-for", facts.address.to_string()),
-        ("traceparent", TraceContext::continue_or_begin(facts.traceparent, facts.request_id).traceparent()),
+        (
+            trace_context::HEADER,
+            TraceContext::continue_or_begin(facts.traceparent, facts.request_id).traceparent()
+        ),
     ];
     if let Some(caller) = caller {
         set.extend(identity(target, caller)?);
