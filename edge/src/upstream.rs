@@ -3,6 +3,8 @@
 use js_sys::{Object, futures::future_to_promise};
 use shared::decide::Refusal;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortSignal, RequestInit, RequestRedirect, WorkerGlobalScope};
 use worker_sys::Context;
 
 use crate::{
@@ -12,6 +14,9 @@ use crate::{
     isolate,
     respond::{self, Responder},
 };
+
+/// How long an upstream may take to say that it is there, in milliseconds.
+const ANSWER_MILLIS: u32 = 2_000;
 
 /// What to do with a request whose upstream did not answer: the plan of another forwarding, or a refusal, by a promise. `failed`
 /// names all those that it was sent to in vain, a line each.
@@ -24,14 +29,47 @@ pub fn upstream_failed(
     env: Object,
     context: Context,
 ) -> js_sys::Promise {
-    isolate::with_counters(|counters| {
-        counters.upstream_failure(if timed_out { "timed_out" } else { "unreachable" });
-    });
+    let kind = if timed_out { "timed_out" } else { "unreachable" };
     if let Some(base) = failed.lines().next_back() {
-        isolate::with_memory(|memory| memory.upstream_failed(base, clock::now()));
+        if request.body().is_none() {
+            blame(base, kind);
+        } else {
+            blame_after_asking(base.to_owned(), kind, &context);
+        }
     }
     let before = Before { verdict: None, failed_upstreams: failed, upstream_timed_out: timed_out };
     future_to_promise(deliberate::run(head, Platform { request, env, context }, before))
+}
+
+fn blame(base: &str, kind: &'static str) {
+    isolate::with_counters(|counters| counters.upstream_failure(kind));
+    isolate::with_memory(|memory| memory.upstream_failed(base, clock::now()));
+}
+
+/// A body that breaks off or tarries at the caller's end looks like an upstream that failed. So that no caller can have one left
+/// alone, the upstream is asked itself first, beside the answer to the caller.
+fn blame_after_asking(base: String, kind: &'static str, context: &Context) {
+    let asking = future_to_promise(async move {
+        if answers(&base).await.is_err() {
+            blame(&base, kind);
+        } else {
+            isolate::with_counters(|counters| counters.upstream_failure("body"));
+        }
+        Ok(JsValue::UNDEFINED)
+    });
+    if context.wait_until(&asking).is_err() {
+        worker_sys::console_error!("the platform took no background work");
+    }
+}
+
+/// Whether an upstream answers at all; whatever it says.
+async fn answers(base: &str) -> Result<(), JsValue> {
+    let init = RequestInit::new();
+    init.set_method("HEAD");
+    init.set_redirect(RequestRedirect::Manual);
+    init.set_signal(Some(&AbortSignal::timeout_with_u32(ANSWER_MILLIS)));
+    let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
+    JsFuture::from(scope.fetch_with_str_and_init(base, &init)).await.map(drop)
 }
 
 /// Takes note of an answer that says something of the upstream's health: a server's error, or whatever a probe brought.
@@ -39,15 +77,10 @@ pub fn upstream_failed(
 pub fn upstream_answered(base: &str, status: u16) {
     let is_failure = matches!(status, 502..=504);
     if is_failure {
-        isolate::with_counters(|counters| counters.upstream_failure("said_so"));
+        blame(base, "said_so");
+    } else {
+        isolate::with_memory(|memory| memory.upstream_answered(base));
     }
-    isolate::with_memory(|memory| {
-        if is_failure {
-            memory.upstream_failed(base, clock::now());
-        } else {
-            memory.upstream_answered(base);
-        }
-    });
 }
 
 /// The answer to a request whose body grew beyond `limit` bytes while it was sent on.
