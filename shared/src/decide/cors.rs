@@ -100,9 +100,10 @@ pub(super) fn project_preflight(cors: Option<&Cors>, facts: &Facts<'_>) -> Optio
 }
 
 /// Whether a page of this origin may open a connection of another protocol: browsers ask nobody before they do (RFC 6455 §10.2).
-pub(super) fn may_upgrade(cors: Option<&Cors>, facts: &Facts<'_>) -> bool {
+pub(super) fn may_upgrade(cors: Option<&Cors>, issuer: &str, facts: &Facts<'_>) -> bool {
     match (cors, facts.origin) {
-        (Some(cors), Some(_)) => allowed(cors, facts).is_some(),
+        // The issuer is the origin that projects are served under.
+        (Some(cors), Some(origin)) => origin == issuer || allowed(cors, facts).is_some(),
         _ => true,
     }
 }

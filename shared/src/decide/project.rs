@@ -134,7 +134,9 @@ fn admit(
     if !service.methods.is_empty() && !service.methods.iter().any(|method| method == facts.method) {
         return Err(Refusal::method_not_allowed(service.methods.join(", ")));
     }
-    if is_upgrade(facts) && !cors::may_upgrade(target.project.cors.as_ref(), facts) {
+    if is_upgrade(facts)
+        && !cors::may_upgrade(target.project.cors.as_ref(), &gate.active.policy.issuer, facts)
+    {
         return Err(Refusal::origin_not_allowed());
     }
     let max_body_bytes = route.and_then(|route| route.max_body_bytes).or(service.max_body_bytes);
