@@ -83,6 +83,8 @@ impl Places<'_> {
             ("GATEWAY_JWT_SECRET", secrets.jwt_secret.clone()),
             ("SMTP_URL", format!("smtp://127.0.0.1:{}", ports.smtp)),
             ("MAIL_FROM", "Gateward <no-reply@example.test>".to_owned()),
+            // What is tried out here runs on this machine.
+            ("PRIVATE_ISSUER_HOSTS", "127.0.0.1,localhost".to_owned()),
             ("LOG_FORMAT", "text".to_owned()),
         ];
         Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
