@@ -1,6 +1,7 @@
 //! What may be declared, and what is said of what may not.
 
-use serde_json::json;
+use proptest::prelude::*;
+use serde_json::{Value, json};
 use shared::gcra::Quota;
 use shared::policy::{Credential, LimitBy, Tier, Upstream};
 
@@ -369,5 +370,114 @@ fn json_names_places_by_pointer_and_all_of_them() {
     assert_eq!(other.0[0].pointer, "/slug");
     for shape in [json!([]), json!("x"), json!({"service": {}}), json!({"servise": []})] {
         assert_eq!(ProjectDeclaration::from_json("notes", shape).unwrap_err().0[0].field, "syntax");
+    }
+}
+
+/// JSON that is a little like a project: members of the right names with values of every kind, and some that are right.
+fn like_a_project() -> impl Strategy<Value = Value> {
+    let names = prop::sample::select(vec![
+        "slug",
+        "name",
+        "service",
+        "upstreams",
+        "url",
+        "weight",
+        "region",
+        "methods",
+        "scopes",
+        "credentials",
+        "public",
+        "path",
+        "method",
+        "route",
+        "limit",
+        "by",
+        "requests",
+        "window",
+        "tier",
+        "cors",
+        "origins",
+        "max_age",
+        "max_body",
+        "timeout",
+        "hard_limit",
+        "rewrite",
+        "from",
+        "to",
+        "issuer",
+        "jwks_uri",
+        "audiences",
+        "certificate",
+        "id",
+        "thumbprint",
+        "not_after",
+        "assertion",
+    ]);
+    let texts = prop::sample::select(vec![
+        "notes",
+        "GET",
+        "/a/*",
+        "/*",
+        "/a",
+        "10MB",
+        "30s",
+        "500ms",
+        "http://h",
+        "https://h",
+        "subject",
+        "exact",
+        "api_key",
+        "*",
+        "",
+        "https://h:443",
+        "\u{0}",
+        "é/%zz",
+        "18446744073709551616s",
+        "2027-01-01T00:00:00Z",
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+    ]);
+    let leaf = prop_oneof![
+        texts.prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<bool>().prop_map(Value::from),
+        Just(Value::Null),
+    ];
+    leaf.prop_recursive(5, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(names.clone().prop_map(str::to_owned), inner, 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_json_is_read_or_refused_with_reasons(body in like_a_project(), service in like_a_project(), cors in like_a_project()) {
+        let service = match service {
+            Value::Object(mut members) => {
+                members.insert("slug".to_owned(), "api".into());
+                members.entry("upstreams").or_insert(json!(["http://h"]));
+                Value::Object(members)
+            }
+            other => other,
+        };
+        for body in [body, json!({"service": [service], "cors": cors}), json!({"service": [service]})] {
+            match ProjectDeclaration::from_json("notes", body) {
+                Ok(project) => {
+                    let told = project.to_json();
+                    prop_assert_eq!(ProjectDeclaration::from_json("notes", told).unwrap(), project);
+                }
+                Err(DeclarationFaults(faults)) => prop_assert!(!faults.is_empty()),
+            }
+        }
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused_with_lines(text in "[\\[\\]a-z=\" .\\n{}0-9]{0,120}") {
+        if let Err(DeclarationFaults(faults)) = Declaration::parse(&text) {
+            prop_assert!(faults.iter().all(|fault| fault.line.is_some_and(|line| line <= text.lines().count() + 1)));
+        }
     }
 }
