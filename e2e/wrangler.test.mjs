@@ -138,12 +138,18 @@ test("`wrangler dev` serves /ping and verifies a call", { timeout: READY_WITHIN 
   }
 });
 
-test("`wrangler deploy --dry-run` bundles the worker with its wasm", { timeout: READY_WITHIN }, async () => {
-  const outdir = join(folder, "bundle");
-  const { ended, output } = wrangler("deploy", "--dry-run", "--outdir", outdir);
-  const { code } = await ended;
-  assert.equal(code, 0, output());
-  assert.match(output(), /--dry-run: exiting now/);
-  const bundled = await readdir(outdir);
-  assert.ok(bundled.some((name) => name.endsWith(".wasm")) && bundled.some((name) => /\.m?js$/.test(name)), bundled.join(" "));
-});
+for (const environment of ["", "staging", "production"]) {
+  const of = environment ? ` --env ${environment}` : "";
+  test(`\`wrangler deploy --dry-run${of}\` bundles the worker with its wasm and names every binding`, { timeout: READY_WITHIN }, async () => {
+    const outdir = join(folder, `bundle-${environment}`);
+    const { ended, output } = wrangler("deploy", "--dry-run", "--outdir", outdir, `--env=${environment}`);
+    const { code } = await ended;
+    assert.equal(code, 0, output());
+    assert.match(output(), /--dry-run: exiting now/);
+    for (const binding of ["EXACT_LIMITS", "LOCATION_LIMIT", "POLICY_STORE", "ISSUER", "ORIGIN_URL", "EDGE_ID", "CLIENT_ADDRESS"]) {
+      assert.match(output(), new RegExp(`env\\.${binding}\\b`), output());
+    }
+    const bundled = await readdir(outdir);
+    assert.ok(bundled.some((name) => name.endsWith(".wasm")) && bundled.some((name) => /\.m?js$/.test(name)), bundled.join(" "));
+  });
+}
