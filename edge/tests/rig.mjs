@@ -318,18 +318,7 @@ export async function startEdge(rig, keys, originUrl, bindings = {}, { isolates 
   const folder = mkdtempSync(join(tmpdir(), "gateward-edge-"));
   rig.onStop(() => rmSync(folder, { recursive: true }));
   cpSync(DIST, folder, { recursive: true });
-  const values = {
-    ISSUER,
-    ORIGIN_URL: originUrl,
-    EDGE_ID: keys.edge.kid,
-    EDGE_PRIVATE_KEY: keys.edge.seed,
-    POLICY_PUBLIC_KEY: keys.policy.x,
-    CODE_MAC_KEY: base64url(keys.codeMac),
-    GATEWAY_JWT_SECRET: SERVICE_SECRET,
-    CLIENT_ADDRESS: "peer",
-    METRICS_TOKEN: "",
-    ...bindings,
-  };
+  const values = { ...textBindings(keys, originUrl), ...bindings };
   const names = Array.from({ length: isolates }, (_, index) => `edge${index}`);
   const first = entry ? "before.mjs" : "entry.mjs";
   if (entry) writeFileSync(join(folder, first), entry);
@@ -342,6 +331,21 @@ export async function startEdge(rig, keys, originUrl, bindings = {}, { isolates 
   const [port] = edge.ports;
   Object.assign(edge, { port, request: (path, options) => request(port, path, options), raw: (text) => raw(port, text) });
   return edge;
+}
+
+/** The text bindings that an edge needs. */
+export function textBindings(keys, originUrl) {
+  return {
+    ISSUER,
+    ORIGIN_URL: originUrl,
+    EDGE_ID: keys.edge.kid,
+    EDGE_PRIVATE_KEY: keys.edge.seed,
+    POLICY_PUBLIC_KEY: keys.policy.x,
+    CODE_MAC_KEY: base64url(keys.codeMac),
+    GATEWAY_JWT_SECRET: SERVICE_SECRET,
+    CLIENT_ADDRESS: "peer",
+    METRICS_TOKEN: "",
+  };
 }
 
 /** A workerd that listens on the named sockets. */

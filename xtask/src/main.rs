@@ -15,6 +15,7 @@ mod signals;
 mod supervise;
 mod test;
 mod up;
+mod workerd_config;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,7 @@ Example:
   cargo xtask build-edge"
     )]
     BuildEdge,
+    WorkerdConfig(workerd_config::Options),
     #[command(hide = true)]
     Supervise(supervise::Options),
 }
@@ -83,6 +85,7 @@ fn run(command: Command) -> Result<()> {
             let _turn = setup::take_turn(&project)?;
             setup::edge::build(&project).map(|_| ())
         }
+        Command::WorkerdConfig(options) => workerd_config::run(&project, &options),
         Command::Supervise(_) => Ok(()),
     }
 }

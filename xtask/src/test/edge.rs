@@ -26,6 +26,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     // File by file: later versions of Node take no folder.
     command.args(["--test", "--test-reporter=spec"]).args(node_tests(&project.path("edge/tests"))?);
     command.env("EDGE_DIST", modules).env("WORKERD", workerd).env("CORPUS_SAMPLE", sample);
+    command.env("XTASK", std::env::current_exe().context("xtask does not know where it is")?);
     exec::stream(&mut command)
 }
 

@@ -1,6 +1,7 @@
 //! The parts of a local gateway: with which program, arguments and environment each is started.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -169,7 +170,17 @@ impl Places<'_> {
     }
 
     pub(crate) fn edge(&self) -> Result<Plan> {
-        let configuration = workerd::write(&self.ready.edge, &self.data.join("edge"), self.ports.edge)?;
+        let folder = self.data.join("edge");
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let configuration = folder.join("workerd.capnp");
+        let layout = workerd::Layout {
+            configuration: configuration.clone(),
+            modules: folder.join("modules"),
+            objects: folder.join("objects"),
+            address: Ipv4Addr::LOCALHOST.into(),
+            port: self.ports.edge,
+        };
+        workerd::write(&self.ready.edge, &layout)?;
         let mut plan =
             self.plan("edge", self.ready.workerd.clone(), Ready::Http(local(self.ports.edge) + "/ping"));
         plan.arguments = vec!["serve".into(), configuration.into()];

@@ -1,5 +1,6 @@
 //! workerd's configuration for the edge. Secrets come from its environment, so the file holds none.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -7,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::setup::edge;
 
 /// The text bindings of the edge; `wrangler.toml` declares the same ones.
-pub(crate) const BINDINGS: [&str; 10] = [
+pub(crate) const BINDINGS: [&str; 12] = [
     "ISSUER",
     "ORIGIN_URL",
     "EDGE_ID",
@@ -16,19 +17,36 @@ pub(crate) const BINDINGS: [&str; 10] = [
     "CODE_MAC_KEY",
     "GATEWAY_JWT_SECRET",
     "CLIENT_ADDRESS",
+    "CLIENT_CERTIFICATE",
     "METRICS_TOKEN",
     "ACCESS_LOG",
+    "REGION",
 ];
 
 /// The same date as in `wrangler.toml`.
 pub(crate) const COMPATIBILITY_DATE: &str = "2026-10-20";
 
-/// Copies the modules into `folder` (a later build must not change a running worker's next start) and writes the
-/// configuration beside them. Returns its path.
-pub(crate) fn write(dist: &Path, folder: &Path, port: u16) -> Result<PathBuf> {
+/// Where an edge on workerd has what.
+pub(crate) struct Layout {
+    /// The configuration, to be written.
+    pub(crate) configuration: PathBuf,
+    /// The folder for its modules, beside the configuration. Whatever was in it goes.
+    pub(crate) modules: PathBuf,
+    /// The folder that keeps what the exact limiter counted, from one start to the next.
+    pub(crate) objects: PathBuf,
+    /// The address that the edge listens on.
+    pub(crate) address: IpAddr,
+    /// Its port.
+    pub(crate) port: u16,
+}
+
+/// Copies the modules (a later build must not change a running worker's next start) and writes the configuration.
+pub(crate) fn write(dist: &Path, layout: &Layout) -> Result<()> {
+    let Layout { configuration, modules: folder, objects, .. } = layout;
     if folder.exists() {
         std::fs::remove_dir_all(folder).with_context(|| format!("cannot clear {}", folder.display()))?;
     }
+    std::fs::create_dir_all(objects).with_context(|| format!("cannot create {}", objects.display()))?;
     let modules = edge::modules(dist)?;
     for module in &modules {
         let (from, to) = (dist.join(module), folder.join(module));
@@ -37,38 +55,46 @@ pub(crate) fn write(dist: &Path, folder: &Path, port: u16) -> Result<PathBuf> {
         std::fs::copy(&from, &to)
             .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     }
-    let path = folder.join("workerd.capnp");
-    std::fs::write(&path, configuration(&modules, port))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
+    std::fs::write(configuration, text(&modules, layout)?)
+        .with_context(|| format!("cannot write {}", configuration.display()))
 }
 
-fn configuration(modules: &[String], port: u16) -> String {
+fn text(modules: &[String], layout: &Layout) -> Result<String> {
+    let folder = layout.modules.file_name().and_then(|name| name.to_str());
+    let folder = folder.context("the folder for the modules has no name that is text")?;
+    let objects = layout.objects.to_str().context("the folder for the objects is not text")?;
     let modules: Vec<String> = modules
         .iter()
         .filter_map(|name| {
             let kind = edge::kind(Path::new(name))?;
-            Some(format!("    (name = \"{name}\", {kind} = embed \"{name}\"),"))
+            let file = quoted(&format!("{folder}/{name}"));
+            Some(format!("    (name = {}, {kind} = embed {file}),", quoted(name)))
         })
         .collect();
     let bindings: Vec<String> = BINDINGS
         .iter()
         .map(|name| format!("    (name = \"{name}\", fromEnvironment = \"{name}\"),"))
         .collect();
-    format!(
-        r#"# Written by `cargo xtask up` at every start.
+    let address = match layout.address {
+        IpAddr::V4(address) => format!("{address}:{}", layout.port),
+        IpAddr::V6(address) => format!("[{address}]:{}", layout.port),
+    };
+    Ok(format!(
+        r#"# Written by `cargo xtask`. The text bindings are read from the environment.
 using Workerd = import "/workerd/workerd.capnp";
 
 const config :Workerd.Config = (
   services = [
     (name = "edge", worker = .edge),
+    # What the exact limiter counted: keep it from one start to the next.
+    (name = "objects", disk = (path = {objects}, writable = true)),
     # Upstreams are internal: the edge may reach private addresses.
     (name = "internet", network = (
       allow = ["public", "private", "local"],
       tlsOptions = (trustBrowserCas = true)
     )),
   ],
-  sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "edge")],
+  sockets = [(name = "http", address = "{address}", http = (), service = "edge")],
 );
 
 const edge :Workerd.Worker = (
@@ -77,11 +103,22 @@ const edge :Workerd.Worker = (
   ],
   bindings = [
 {bindings}
+    (name = "EXACT_LIMITS", durableObjectNamespace = "ExactLimits"),
   ],
+  durableObjectNamespaces = [
+    (className = "ExactLimits", uniqueKey = "gateward-exact-limits", enableSql = true),
+  ],
+  durableObjectStorage = (localDisk = "objects"),
   compatibilityDate = "{COMPATIBILITY_DATE}",
 );
 "#,
+        objects = quoted(objects),
         modules = modules.join("\n"),
         bindings = bindings.join("\n"),
-    )
+    ))
+}
+
+/// A text in the configuration's language.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
