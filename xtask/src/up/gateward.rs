@@ -44,6 +44,26 @@ impl Gateward {
         self.text_member(&arguments, "token", "token-issue.log")
     }
 
+    /// Makes an API key of a project that lives as long as a day's work.
+    pub(crate) fn api_key(&self, project: &str, scopes: &str) -> Result<String> {
+        let arguments = [
+            "api-key",
+            "create",
+            "--project",
+            project,
+            "--name",
+            "up",
+            "--scopes",
+            scopes,
+            "--ttl",
+            "1d",
+            "--env",
+            "test",
+            "--json",
+        ];
+        self.text_member(&arguments, "key", "api-key-create.log")
+    }
+
     /// A link that signs a person in once.
     pub(crate) fn sign_in_link(&self, email: &str) -> Result<String> {
         self.text_member(&["sign-in-link", "--email", email, "--json"], "link", "sign-in-link.log")

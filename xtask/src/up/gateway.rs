@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::gateward::Gateward;
 use super::parts::Places;
-use super::record::Record;
+use super::record::{Issued, Record};
 use super::secrets::Secrets;
 use super::supervisor::{End, Event, Supervisor};
 use super::{Options, control};
@@ -218,11 +218,12 @@ fn bring_up(
     supervisor.start([places.origin(&environment), places.forwarder(&environment), places.edge()?])?;
     step.done();
 
-    let step = Step::begin("a service token and a sign-in link");
+    let step = Step::begin("a service token, an API key and a sign-in link");
     let service_token = gateward.service_token("captionacc", "prefect")?;
+    let api_key = gateward.api_key("notes", "notes:read")?;
     let sign_in_link = gateward.sign_in_link(super::parts::OPERATOR)?;
     step.done();
-    let mut record = places.record(environment, service_token, sign_in_link, control_url);
+    let mut record = places.record(environment, Issued { service_token, api_key, sign_in_link }, control_url);
     record.set_processes(&supervisor.pids());
     Ok(record)
 }

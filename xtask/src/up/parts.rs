@@ -10,7 +10,7 @@ use url::Url;
 
 use super::part::{Plan, Ready};
 use super::ports::Ports;
-use super::record::{DemoClient, Record};
+use super::record::{DemoClient, Issued, Record};
 use super::secrets::{EDGE_ID, Secrets};
 use super::workerd;
 use crate::project::Project;
@@ -202,11 +202,11 @@ impl Places<'_> {
     pub(crate) fn record(
         &self,
         environment: BTreeMap<String, String>,
-        service_token: String,
-        sign_in_link: String,
+        issued: Issued,
         control_url: Option<String>,
     ) -> Record {
         let ports = self.ports;
+        let Issued { service_token, api_key, sign_in_link } = issued;
         let value = |name: &str| environment.get(name).cloned().unwrap_or_default();
         Record {
             pid: std::process::id(),
@@ -230,6 +230,7 @@ impl Places<'_> {
             },
             projects: PROJECTS.map(str::to_owned).to_vec(),
             service_token,
+            api_key,
             processes: BTreeMap::new(),
             environment,
             gateward: self.ready.gateward.display().to_string(),

@@ -34,12 +34,21 @@ pub(crate) struct Record {
     pub(crate) demo_client: DemoClient,
     pub(crate) projects: Vec<String>,
     pub(crate) service_token: String,
+    /// Of the project `notes`.
+    pub(crate) api_key: String,
     /// Process ids by part; a stopped part is absent.
     pub(crate) processes: BTreeMap<String, i32>,
     /// What `gateward` was given.
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) gateward: String,
     pub(crate) data: String,
+}
+
+/// What is issued anew at every start.
+pub(crate) struct Issued {
+    pub(crate) service_token: String,
+    pub(crate) api_key: String,
+    pub(crate) sign_in_link: String,
 }
 
 /// The registered client of the demo app.

@@ -4,7 +4,7 @@ use super::record::Record;
 
 /// The text for people.
 pub(crate) fn text(record: &Record) -> String {
-    let Record { edge_url, app_url, mailbox_url, sign_in_link, service_token, data, .. } = record;
+    let Record { edge_url, app_url, mailbox_url, sign_in_link, service_token, api_key, data, .. } = record;
     format!(
         "
 Gateward is up at {edge_url}
@@ -16,6 +16,7 @@ Gateward is up at {edge_url}
   Try it:
     curl -i {edge_url}/ping
     curl -i -H 'Authorization: Bearer {service_token}' {edge_url}/captionacc/prefect/flows
+    curl -i -H 'X-API-Key: {api_key}' {edge_url}/notes/api/hello
     curl -i {edge_url}/captionacc/prefect/flows     # refused: no token
 
   Operate it:  cargo xtask gateward token list
