@@ -71,6 +71,19 @@ gatewayTest("an issuer's new key is known as soon as the policy has it", async (
   assert.equal(slug(await edge.request("/notes/api/x", { token: next.token() })), "200 ok");
 }, { change });
 
+gatewayTest("attack 6: what one project verified says nothing in another, though issuer, kid and token are the same", async ({ edge }) => {
+  const token = es256.token();
+  for (const [project, expected] of [["notes", "200 ok"], ["other", "401 token-signature"], ["notes", "200 ok"], ["other", "401 token-signature"]]) {
+    assert.equal(slug(await edge.request(`/${project}/api/x`, { token })), expected, project);
+  }
+}, {
+  change: (policy) => {
+    change(policy);
+    const others = new Signer("ES256", "e1");
+    policy.projects.other = { ...structuredClone(policy.projects.notes), workspace_id: "w2", issuers: { [IDP]: issuerOf(others) } };
+  },
+});
+
 /** Answers look-ups of credentials by `found(sha256)`, and counts them. */
 function answerLookUps(origin, keys, found) {
   const lookUps = [];
