@@ -104,6 +104,27 @@ test("a change is compared, made with no redeploy, followed by the edge within 6
   );
 });
 
+test("a limit that is set is in force within 6 s, and one that is taken away is not any more", async () => {
+  const { project, api, call } = await stage();
+  const declaration = (await api("GET", `/${project}`)).json;
+  const [service] = declaration.service;
+  service.limit = [{ by: "subject", requests: 3, window: "1h" }];
+  assert.equal((await api("PUT", `/${project}`, { body: declaration })).status, 200);
+  const limited = await until(
+    "calls are refused",
+    async () => {
+      const answer = await call("GET", "/x");
+      return answer.status === 429 && answer;
+    },
+    { within: BOUND, every: 25 },
+  );
+  assertProblem(limited, 429, "rate-limited");
+  assert.match(limited.headers["ratelimit-policy"] ?? "", /q=3;w=3600/);
+  delete service.limit;
+  assert.equal((await api("PUT", `/${project}`, { body: declaration })).status, 200);
+  await until("calls are let through", async () => (await call("GET", "/x")).status === 200, { within: BOUND, every: 25 });
+});
+
 test("faults are told all at once, each with its place, and nothing changes", async () => {
   const { project, api } = await stage();
   const body = { service: [{ slug: "api", upstreams: ["ftp://h"], methods: ["get"] }], cors: { origins: ["*", "https://a.test"] } };
