@@ -9,6 +9,10 @@ use shared::{
 };
 use std::sync::LazyLock;
 
+/// The sample's services of the project `notes`.
+const NOTES: &str = "http://notes.internal";
+const FILES: &str = "http://files.internal/base";
+
 static SAMPLE: LazyLock<sample::Sample> =
     LazyLock::new(|| sample::Sample::new(sample::policy()).expect("the sample is a policy"));
 
@@ -161,7 +165,8 @@ fn is_canonical(target: &str) -> bool {
 
 fn to_upstream(request: &Request<'_>, facts: &Facts<'_>, upstream: &ToUpstream) {
     assert!(is_canonical(&upstream.target), "{}", upstream.target);
-    assert!(matches!(upstream.base.as_str(), "http://notes.internal" | "http://prefect.internal:4200"));
+    let base = upstream.base.as_str();
+    assert!(matches!(base, NOTES | FILES | "http://prefect.internal:4200"), "{base}");
     for (name, value) in upstream.set.iter().chain(&upstream.answer.set) {
         // What is left of the caller's own cookies is what it was.
         let is_callers = *name == "cookie" && !value.contains(['\r', '\n', '\0']);
@@ -181,8 +186,9 @@ fn to_upstream(request: &Request<'_>, facts: &Facts<'_>, upstream: &ToUpstream) 
     assert!(!pairs.any(|pair| pair.starts_with("__Host-gateward_")), "{kept:?}");
     if !is_public(facts) {
         let claims = request.claims.expect("nobody reaches an upstream without a token");
-        is_good(claims);
-        assert_eq!(upstream.base, "http://notes.internal");
+        assert!(matches!(base, NOTES | FILES), "{base}");
+        let writes = base == FILES && matches!(facts.method, "DELETE" | "PUT");
+        is_good(claims, if writes { "notes:write" } else { "notes:read" });
     }
 }
 
@@ -192,13 +198,14 @@ fn is_public(facts: &Facts<'_>) -> bool {
         return false;
     };
     let path = path.matched_after(0);
-    matches!(facts.method, "GET" | "HEAD")
-        && (path == "/notes/api/health" || path.starts_with("/notes/api/assets/"))
-        || facts.method == "OPTIONS"
+    let is_open = path == "/notes/api/health"
+        || path.starts_with("/notes/api/assets/")
+        || path.starts_with("/notes/files/shared/") && !path.starts_with("/notes/files/shared/private/");
+    matches!(facts.method, "GET" | "HEAD") && is_open
 }
 
 /// What a token must say to be let through, read by a plain JSON parser.
-fn is_good(claims: &str) {
+fn is_good(claims: &str, needed: &str) {
     let claims: serde_json::Value = serde_json::from_str(claims).expect("claims of JSON");
     let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str);
     assert_eq!(text("iss"), Some(sample::ISSUER));
@@ -207,7 +214,7 @@ fn is_good(claims: &str) {
     assert_ne!(text("sid"), Some("revoked-grant"));
     assert_ne!(text("sub"), None);
     assert!(matches!(text("client_id"), Some("app" | "cli" | "backend")));
-    assert!(text("scope").is_some_and(|scope| scope.split(' ').any(|scope| scope == "notes:read")));
+    assert!(text("scope").is_some_and(|scope| scope.split(' ').any(|scope| scope == needed)));
     assert!(matches!(text("workspace_id"), None | Some("w1")));
     let audience = claims["aud"].to_string();
     assert!(audience.contains("https://auth.test/notes"), "{audience}");

@@ -12,7 +12,9 @@ export default {
     headers.set("x-gateway-workspace", "00000000-0000-7000-8000-000000000002");
     headers.set("x-gateway-client", "bench");
     headers.set("x-gateway-token-id", "bench");
-    headers.set("x-gateway-request-id", crypto.randomUUID());
+    const id = crypto.randomUUID();
+    headers.set("x-gateway-request-id", id);
+    headers.set("traceparent", `00-${id.replaceAll("-", "")}-${id.slice(0, 8)}${id.slice(28)}-01`);
     headers.set("x-forwarded-for", request.cf?.clientIp ?? "");
     const { method } = request;
     const body = method === "GET" || method === "HEAD" ? null : request.body;
