@@ -9,7 +9,7 @@ use shared::{
     time::UnixMillis,
 };
 
-use crate::{configuration::Configuration, metrics::Counters, store};
+use crate::{configuration::Configuration, entropy, metrics::Counters, store};
 
 /// The policy in force, and when the origin last confirmed it.
 #[derive(Clone, Debug)]
@@ -59,7 +59,10 @@ pub(crate) fn put_in_force(policy: InForce) {
 
 /// Runs `work` with what is remembered of earlier requests.
 pub(crate) fn with_memory<R>(work: impl FnOnce(&mut Memory) -> R) -> R {
-    let mut memory = MEMORY.take().unwrap_or_default();
+    let mut memory = MEMORY.take().unwrap_or_else(|| {
+        // Without randomness the key is known, and still no token can answer for another that its sender does not hold.
+        Box::new(entropy::bytes16().map_or_else(Memory::default, Memory::new))
+    });
     let result = work(&mut memory);
     MEMORY.set(Some(memory));
     result

@@ -9,6 +9,7 @@ mod certificate;
 mod clock;
 mod configuration;
 mod deliberate;
+mod entropy;
 mod exact;
 mod head;
 mod isolate;

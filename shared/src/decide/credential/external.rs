@@ -75,7 +75,7 @@ pub(super) fn verify(
     now: UnixMillis,
 ) -> Result<Caller, Verdict> {
     let refuse = |fault| Verdict::Refuse(Refusal::token(fault));
-    let key = Memory::token_key(place.project_slug, token, gate.active.trust());
+    let key = memory.token_key(place.project_slug, token, gate.active.trust());
     let verified = if let Some(known) = memory.verified(&key) {
         known
     } else {

@@ -21,7 +21,7 @@ pub(super) fn verify(
     now: UnixMillis,
 ) -> Result<Caller, Verdict> {
     let refuse = |fault| Verdict::Refuse(Refusal::token(fault));
-    let key = Memory::token_key(DOMAIN, token, gate.active.trust());
+    let key = memory.token_key(DOMAIN, token, gate.active.trust());
     let known = memory.verified(&key).filter(|known| match &known.kid {
         // A key may have ended since.
         Some(kid) => gate.active.key(kid, now).is_some(),

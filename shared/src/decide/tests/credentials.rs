@@ -144,8 +144,8 @@ fn attack_6_what_one_project_verified_says_nothing_in_another() {
     assert_eq!(summary(&gateway.gate(), &notes, &mut memory, sample::NOW), UPSTREAM);
     // Framed: no slug and token together read as another slug and token.
     let trust = gateway.gate().active.trust();
-    assert_ne!(Memory::token_key("a", "bc", trust), Memory::token_key("ab", "c", trust));
-    assert_ne!(Memory::token_key("", "abc", trust), Memory::token_key("a", "bc", trust));
+    assert_ne!(memory.token_key("a", "bc", trust), memory.token_key("ab", "c", trust));
+    assert_ne!(memory.token_key("", "abc", trust), memory.token_key("a", "bc", trust));
 }
 
 #[test]
