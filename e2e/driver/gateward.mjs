@@ -29,12 +29,14 @@ const list = (texts) => `[${texts.map((text) => JSON.stringify(text)).join(", ")
 /**
  * Applies a workspace of its own with one project and its clients, and returns when the edge knows the project.
  * `clients` are `{ client_id, redirect_uris, scopes, confidential }`; the secrets of the confidential ones come back by `client_id`.
+ * `services` are further ones like `api`, `{ slug, hard_limit }`.
  */
 export async function applyProject({
   project = ownName("e2e"),
   upstream = gateway.upstream_url,
   scopes = ["notes:read"],
   clients = [],
+  services = [],
 }) {
   const text = `[workspace]
 slug = "${project}"
@@ -47,7 +49,17 @@ upstreams = ["${upstream}"]
 scopes = ${list(scopes)}
 public = [{ method = "GET", path = "/health" }, { method = "GET", path = "/open/*" }]
 credentials = ["access_token", "service_token"]
-${clients
+${services
+  .map(
+    (service) => `[[project.service]]
+slug = "${service.slug}"
+upstreams = ["${upstream}"]
+scopes = ${list(scopes)}
+credentials = ["access_token", "service_token"]
+hard_limit = "${service.hard_limit}"
+`,
+  )
+  .join("")}${clients
   .map(
     (client) => `[[client]]
 client_id = "${client.client_id}"

@@ -31,7 +31,7 @@ export class OAuthApp {
   }
 
   /** Registers a project of its own with `count` clients. */
-  static async register({ count = 1, upstream, scopes = SCOPES, redirectUris, confidential = false } = {}) {
+  static async register({ count = 1, upstream, scopes = SCOPES, redirectUris, confidential = false, services } = {}) {
     const project = ownName("e2e");
     const clients = Array.from({ length: count }, (_, index) => ({
       client_id: `${project}-app-${index}`,
@@ -40,7 +40,7 @@ export class OAuthApp {
       scopes,
       confidential,
     }));
-    const { secrets } = await applyProject({ project, upstream, clients });
+    const { secrets } = await applyProject({ project, upstream, clients, services });
     return clients.map(({ client_id: clientId, redirect_uris: [redirectUri] }) => {
       return new OAuthApp({ project, clientId, clientSecret: secrets[clientId], redirectUri, scopes });
     });

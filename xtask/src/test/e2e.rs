@@ -17,7 +17,7 @@ use crate::up::{self, Gateway};
 /// Names a browser of the system; Chromium's own variable in many tools.
 const BROWSER_VARIABLE: &str = "CHROMIUM";
 /// They stop and kill parts of the gateway, or start others.
-const LAST: [&str; 3] = ["outage.test.mjs", "crash.test.mjs", "up.test.mjs"];
+const LAST: [&str; 4] = ["propagation.test.mjs", "outage.test.mjs", "crash.test.mjs", "up.test.mjs"];
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// Starts the gateway, runs every `e2e/*.test.mjs`, stops it.
