@@ -247,10 +247,11 @@ impl Deliberation<'_> {
     }
 
     async fn refresh(&self, time_limit_millis: u32) {
-        refresh::refresh(&self.configuration, &self.on_behalf_of(), time_limit_millis).await;
-        if store::is_due(clock::now()) {
+        let (configuration, on_behalf_of) = (Rc::clone(&self.configuration), self.on_behalf_of());
+        let changed = refresh::refresh(&configuration, &on_behalf_of, time_limit_millis).await;
+        if changed || store::is_due(clock::now()) {
             let env = self.platform.env.clone();
-            self.go_on_beside(async move { store::write_if_due(&env).await });
+            self.go_on_beside(after_refresh(configuration, on_behalf_of, env, changed));
         }
     }
 
@@ -285,8 +286,8 @@ impl Deliberation<'_> {
         let (configuration, on_behalf_of) = (Rc::clone(&self.configuration), self.on_behalf_of());
         let env = self.platform.env.clone();
         self.go_on_beside(async move {
-            refresh::refresh(&configuration, &on_behalf_of, refresh::LOAD_MILLIS).await;
-            store::write_if_due(&env).await;
+            let changed = refresh::refresh(&configuration, &on_behalf_of, refresh::LOAD_MILLIS).await;
+            after_refresh(configuration, on_behalf_of, env, changed).await;
         });
     }
 
@@ -340,6 +341,19 @@ impl Deliberation<'_> {
             }
         }
     }
+}
+
+/// What follows a refresh that succeeded, for whoever starts next and for the origin.
+async fn after_refresh(
+    configuration: Rc<Configuration>,
+    on_behalf_of: OnBehalfOf,
+    env: Object,
+    changed: bool,
+) {
+    if changed {
+        refresh::acknowledge(&configuration, &on_behalf_of).await;
+    }
+    store::write_if_due(&env).await;
 }
 
 fn refusal_of(fault: &BodyFault, limit: usize) -> Refusal {

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use js_sys::Object;
 use shared::{
     policy::{
-        ActivePolicy, Attempt, FILTER_HEADER, Freshness, PolicyFault, REFRESH_SECONDS, STATEMENT_HEADER,
-        age_counts_from,
+        ACKNOWLEDGEMENT_TARGET, ActivePolicy, Attempt, FILTER_HEADER, Freshness, PolicyFault,
+        REFRESH_SECONDS, STATEMENT_HEADER, TARGET, age_counts_from,
     },
     time::UnixMillis,
 };
@@ -82,12 +82,13 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Tries to have the origin's newest policy in force; what came of it stands in the isolate.
+/// Tries to have the origin's newest policy in force; what came of it stands in the isolate. Says whether that is another version than
+/// before, which the origin wants to know ([`acknowledge`]).
 pub(crate) async fn refresh(
     configuration: &Configuration,
     on_behalf_of: &OnBehalfOf,
     time_limit_millis: u32,
-) {
+) -> bool {
     let attempt = Attempt::begin(clock::now(), isolate::last_attempt());
     isolate::note_attempt(Some(attempt));
     let outcome = fetch(configuration, on_behalf_of, time_limit_millis).await;
@@ -99,13 +100,34 @@ pub(crate) async fn refresh(
             worker_sys::console_error!("the policy was not refreshed: {outcome}");
         }
     }
+    matches!(outcome, Outcome::Changed)
+}
+
+/// Tells the origin which version this isolate decides by. If that is lost, the next refresh tells it as well.
+pub(crate) async fn acknowledge(configuration: &Configuration, on_behalf_of: &OnBehalfOf) {
+    let (Some(in_force), Ok(headers)) = (isolate::in_force(), Headers::new()) else { return };
+    let to_send = ToSend {
+        method: "POST",
+        target: ACKNOWLEDGEMENT_TARGET,
+        body: Vec::new(),
+        request_id: &on_behalf_of.request_id,
+        address: &on_behalf_of.address,
+        policy_version: in_force.policy.version,
+        time_limit_millis: REFRESH_MILLIS,
+    };
+    let outcome = match origin::send(configuration, to_send, &headers).await {
+        Ok(answer) if answer.ok() => "answered",
+        Ok(_) => "refused",
+        Err(_) => "unavailable",
+    };
+    isolate::with_counters(|counters| counters.look_up("acknowledgement", outcome));
 }
 
 async fn fetch(configuration: &Configuration, on_behalf_of: &OnBehalfOf, time_limit_millis: u32) -> Outcome {
     let before = isolate::in_force();
     let to_send = ToSend {
         method: "GET",
-        target: "/internal/policy",
+        target: TARGET,
         body: Vec::new(),
         request_id: &on_behalf_of.request_id,
         address: &on_behalf_of.address,

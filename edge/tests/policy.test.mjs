@@ -1,7 +1,8 @@
 // The policy at the edge: how old it may be, what is accepted in its place, and what happens while the origin is slow, gone or lying.
 import assert from "node:assert/strict";
+import { once } from "node:events";
 
-import { Key, Keys, Origin, accessToken, form, gatewayTest, refreshToken, rigTest, startEdge, startUpstream } from "./rig.mjs";
+import { Key, Keys, Origin, accessToken, form, gatewayTest, refreshToken, request, rigTest, startEdge, startUpstream } from "./rig.mjs";
 
 const slug = (answer) => answer.json?.type?.split("/").at(-1);
 const good = (keys) => ({ token: accessToken(keys) });
@@ -153,4 +154,27 @@ rigTest("before the first policy: alive, and nothing decided; the origin's arriv
 gatewayTest("many first requests at once each get their answer", async ({ keys, edge }) => {
   const answers = await Promise.all(Array.from({ length: 40 }, () => edge.request("/notes/api/x", good(keys))));
   assert.deepEqual(new Set(answers.map((answer) => answer.status)), new Set([200]));
+});
+
+rigTest("each isolate names itself, and says at once which version it decides by", async (rig) => {
+  const keys = new Keys();
+  const upstream = await startUpstream(rig);
+  const origin = await new Origin(keys, upstream.url).start(rig);
+  const edge = await startEdge(rig, keys, origin.server.url, {}, { isolates: 3 });
+  const ask = (port) => request(port, "/notes/api/x", good(keys));
+  for (const port of edge.ports) assert.equal((await ask(port)).status, 200);
+  const told = async (count) => { while (origin.acknowledged.length < count) await once(origin.server.server, "request"); };
+  await told(3);
+  const names = new Set(origin.acknowledged.map(([isolate]) => isolate));
+  assert.equal(names.size, 3);
+  for (const [isolate, version] of origin.acknowledged) assert.deepEqual([isolate.length, version], [36, 1]);
+  origin.version = 2;
+  while (origin.acknowledged.length < 6) for (const port of edge.ports) assert.equal((await ask(port)).status, 200);
+  const second = origin.acknowledged.slice(3);
+  assert.deepEqual(new Set(second.map(([isolate]) => isolate)), names);
+  assert.deepEqual(second.map(([, version]) => version), [2, 2, 2]);
+  // What it asked with before named the version that it decided by then.
+  const before = origin.requests.filter(({ url, assertion }) => url === "/internal/policy" && assertion.policy_version === 0);
+  assert.equal(before.length, 3);
+  assert.deepEqual(origin.faults, []);
 });

@@ -132,13 +132,19 @@ export class Origin {
     return this;
   }
 
-  /** Requests but for those for the policy. */
+  /** Requests but for those that the edge makes for the policy's sake. */
   get forwarded() {
-    return this.requests.filter((request) => request.url !== "/internal/policy");
+    return this.requests.filter(({ url }) => !url.startsWith("/internal/policy"));
   }
 
   get policyFetches() {
-    return this.requests.length - this.forwarded.length;
+    return this.requests.filter(({ url }) => url === "/internal/policy").length;
+  }
+
+  /** What isolates said they decide by now, as `[isolate, version]`. */
+  get acknowledged() {
+    const said = this.requests.filter(({ url }) => url === "/internal/policy/acknowledgement");
+    return said.map(({ assertion }) => [assertion.isolate, assertion.policy_version]);
   }
 
   statement(content) {
@@ -183,6 +189,7 @@ export class Origin {
     this.requests.push(seen);
     this.faults.push(...assertionFaults(seen, this.callerAddress));
     if (url in this.internal) return this.internal[url](seen, response);
+    if (url === "/internal/policy/acknowledgement") return response.writeHead(204).end();
     if (url === CONFIRM) return this.#confirm(seen, response);
     if (url !== "/internal/policy") return this.answer(seen, response);
     if (this.policyAnswer) return this.policyAnswer(seen, response);

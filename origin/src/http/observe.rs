@@ -74,8 +74,13 @@ pub(super) async fn observe(
 }
 
 /// The name a mounted path is counted under: `/internal/policy` → `policy`, `/oauth/token` → `token`, `/sign-in/code` → `sign-in/code`.
+/// What edges do for their policy's sake is counted together.
 fn endpoint_of(path: &str) -> &str {
     let path = path.trim_start_matches('/');
     let name = path.strip_prefix("internal/").or_else(|| path.strip_prefix("oauth/")).unwrap_or(path);
-    if name.is_empty() { "home" } else { name }
+    match name {
+        "" => "home",
+        "policy/acknowledgement" => "policy",
+        name => name,
+    }
 }

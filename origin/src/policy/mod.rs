@@ -25,6 +25,7 @@ use crate::http::Origin;
 /// What edges ask for themselves; they never forward it.
 pub fn routes() -> Router<Origin> {
     Router::new()
-        .route("/internal/policy", get(endpoint::policy))
+        .route(shared::policy::TARGET, get(endpoint::policy))
+        .route(shared::policy::ACKNOWLEDGEMENT_TARGET, post(reports::acknowledge))
         .route(shared::revocation_statement::TARGET, post(confirm::confirm))
 }

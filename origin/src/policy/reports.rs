@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use axum::{extract::State, http::StatusCode};
 use serde::Serialize;
 use sqlx::FromRow;
 use time::OffsetDateTime;
 
 use crate::{
     database::{Actor, Component, Database, DatabaseError},
-    http::{EdgeCaller, Origin},
+    http::{EdgeCaller, Origin, Refused},
 };
 
 /// An isolate that has been silent for so long is gone, as far as anybody can tell.
@@ -79,6 +80,15 @@ pub(super) async fn record(origin: &Origin, caller: &EdgeCaller) -> Result<(), D
     .execute(scope.connection())
     .await?;
     scope.commit().await
+}
+
+/// `POST /internal/policy/acknowledgement`: an isolate has put another version in force.
+pub(super) async fn acknowledge(
+    State(origin): State<Origin>,
+    caller: EdgeCaller,
+) -> Result<StatusCode, Refused> {
+    record(&origin, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// How far the newest version has come.

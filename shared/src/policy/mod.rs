@@ -26,7 +26,7 @@ pub use project::{
 };
 pub use revocations::{FilterName, Judgement, Revocable, Revocations};
 pub use route_table::{Matched, RouteTable};
-pub use statement::{PolicyStatement, STATEMENT_HEADER, TOKEN_TYPE};
+pub use statement::{ACKNOWLEDGEMENT_TARGET, PolicyStatement, STATEMENT_HEADER, TARGET, TOKEN_TYPE};
 
 use crate::{jwt::PolicyKey, scope::Scopes};
 

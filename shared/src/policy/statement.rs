@@ -12,6 +12,10 @@ use crate::{
     time::UnixMillis,
 };
 
+/// Where an edge asks for the policy.
+pub const TARGET: &str = "/internal/policy";
+/// Where an isolate says that it decides by another version now; its assertion names both.
+pub const ACKNOWLEDGEMENT_TARGET: &str = "/internal/policy/acknowledgement";
 /// The response header that carries the statement, with the content (200) and without it (304).
 pub const STATEMENT_HEADER: &str = "x-gateway-policy-statement";
 /// Its `typ`.

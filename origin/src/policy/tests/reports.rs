@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use shared::{
     assertion::{EdgeAssertion, ForwardedRequest, HEADER},
+    policy::{ACKNOWLEDGEMENT_TARGET, TARGET},
     time::UnixMillis,
 };
 
@@ -11,16 +12,19 @@ use crate::{
     test_database,
 };
 
-/// Asks for the policy as this isolate, which decides by this version.
-async fn report(test: &TestOrigin, isolate: &str, version: u64) {
-    let request = ForwardedRequest { method: "GET", target: "/internal/policy", body: b"" };
+/// Says as this isolate that it decides by this version: by asking for the policy, or only that.
+async fn say(test: &TestOrigin, method: &str, target: &str, isolate: &str, version: u64) -> u16 {
+    let request = ForwardedRequest { method, target, body: b"" };
     let now = UnixMillis(test.origin.clock.unix_millis());
     let assertion = EdgeAssertion::new("edge-1", ISSUER, "r", "192.0.2.7", version, &request, now)
         .of_isolate(isolate)
         .sign(&test.edge)
         .unwrap();
-    let answer = test.send_bare("GET", "/internal/policy", &[(HEADER, &assertion)], "").await;
-    assert_eq!(answer.status.as_u16(), 200);
+    test.send_bare(method, target, &[(HEADER, &assertion)], "").await.status.as_u16()
+}
+
+async fn report(test: &TestOrigin, isolate: &str, version: u64) {
+    assert_eq!(say(test, "GET", TARGET, isolate, version).await, 200);
 }
 
 #[tokio::test]
@@ -55,7 +59,7 @@ async fn each_isolate_is_known_by_what_it_said_last_until_it_is_silent() {
             [1, 3, 1, 7]
         );
         assert_eq!(metric("oldest_version").await, 0);
-        report(&test, "a", 1).await;
+        assert_eq!(say(&test, "POST", ACKNOWLEDGEMENT_TARGET, "a", 1).await, 204);
         assert_eq!(
             [metric("behind").await, metric("seconds").await, metric("oldest_version").await],
             [0, 0, 1]
