@@ -1,7 +1,7 @@
 // The worker's entry, as thin as it can be: it copies a request's head into wasm, and acts on what `judge` says. No rule may
 // live here. A good request to a project costs one synchronous call, and its body and answer stream through untouched.
 import module from "./gateward_edge_bg.wasm";
-import { body_too_large, initSync, is_own_cookie, judge, upstream_answered, upstream_failed } from "./gateward_edge.js";
+import { body_too_large, initSync, is_own_cookie, judge, upstream_answered, upstream_failed, upstream_took } from "./gateward_edge.js";
 
 export { ExactLimits } from "./exact-limits.mjs";
 
@@ -44,7 +44,7 @@ function forward(exchange, plan) {
   const body = method === "GET" || method === "HEAD" ? null : request.body;
   const init = { method, headers, body, redirect: "manual" };
   const watch = plan[3] === "" ? undefined : watchOver(init, plan[3]);
-  const started = plan[2] === "" ? 0 : Date.now();
+  const started = Date.now();
   return fetch(plan[0] + plan[1], init).then(
     (response) => settle(plan, watch, started, response),
     () => fail(exchange, plan, watch),
@@ -115,6 +115,8 @@ function watchOver(init, bounds) {
 /** Passes an upstream's answer on: untouched, unless there is something to change. */
 function settle(plan, watch, started, response) {
   const { status } = response;
+  const duration = Date.now() - started;
+  upstream_took(duration);
   if (watch) clearTimeout(watch.timer);
   if (status > 499 || watch?.reports) upstream_answered(plan[0], status);
   let answer = response;
@@ -123,7 +125,7 @@ function settle(plan, watch, started, response) {
     edit(answer.headers, plan, 5, 5 + Number(plan[4]));
   }
   if (response.headers.has("set-cookie")) answer = withoutOwnCookies(answer);
-  if (plan[2] !== "") console.log(`${plan[2].slice(0, -1)},"status":${status},"duration_ms":${Date.now() - started}}`);
+  if (plan[2] !== "") console.log(`${plan[2].slice(0, -1)},"status":${status},"duration_ms":${duration}}`);
   return answer;
 }
 

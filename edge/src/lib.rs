@@ -25,7 +25,7 @@ mod store;
 mod upstream;
 
 pub use exact::{arrivals_over_until, count_exactly};
-pub use upstream::{body_too_large, is_own_cookie, upstream_answered, upstream_failed};
+pub use upstream::{body_too_large, is_own_cookie, upstream_answered, upstream_failed, upstream_took};
 
 use js_sys::{Object, futures::future_to_promise};
 use shared::{

@@ -5,6 +5,29 @@ use std::collections::BTreeMap;
 
 use shared::{policy::FreshnessBounds, time::UnixMillis};
 
+/// Upper bounds of the histogram's buckets in milliseconds, and as a scrape names them.
+const BUCKETS: [(u32, &str); 11] = [
+    (5, "0.005"),
+    (10, "0.01"),
+    (25, "0.025"),
+    (50, "0.05"),
+    (100, "0.1"),
+    (250, "0.25"),
+    (500, "0.5"),
+    (1_000, "1"),
+    (2_500, "2.5"),
+    (5_000, "5"),
+    (10_000, "10"),
+];
+
+/// How long upstreams took to begin their answers.
+#[derive(Debug, Default)]
+struct Durations {
+    buckets: [u64; BUCKETS.len()],
+    count: u64,
+    sum_millis: u64,
+}
+
 /// What was counted since this isolate started.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -13,6 +36,7 @@ pub(crate) struct Counters {
     upstream_failures: BTreeMap<&'static str, u64>,
     look_ups: BTreeMap<(&'static str, &'static str), u64>,
     limits: BTreeMap<(&'static str, &'static str), u64>,
+    durations: Durations,
 }
 
 /// What a scrape reads besides the counters: the state of things now.
@@ -65,6 +89,17 @@ impl Counters {
         increment(self.limits.entry((tier, outcome)).or_default());
     }
 
+    /// Counts the time until an upstream's answer began.
+    pub(crate) fn upstream_took(&mut self, millis: u32) {
+        let Durations { buckets, count, sum_millis } = &mut self.durations;
+        increment(count);
+        *sum_millis = sum_millis.saturating_add(millis.into());
+        let place = BUCKETS.iter().position(|(bound, _)| millis <= *bound);
+        if let Some(bucket) = place.and_then(|index| buckets.get_mut(index)) {
+            increment(bucket);
+        }
+    }
+
     /// The text that a scrape gets.
     pub(crate) fn render(&self, state: &State, now: UnixMillis) -> String {
         let mut text = String::new();
@@ -80,6 +115,7 @@ impl Counters {
         let name = "gateward_edge_upstreams_ejected";
         family(&mut text, name, "gauge", "Upstreams that this isolate leaves alone because they failed.");
         sample(&mut text, name, "", &state.ejected_upstreams);
+        durations(&mut text, &self.durations);
         let name = "gateward_edge_look_ups_total";
         family(&mut text, name, "counter", "Questions of this isolate to origin and platform, by outcome.");
         pairs(&mut text, name, ["kind", "outcome"], &self.look_ups);
@@ -114,6 +150,20 @@ impl Counters {
         }
         text
     }
+}
+
+fn durations(text: &mut String, durations: &Durations) {
+    let name = "gateward_edge_upstream_seconds";
+    family(text, name, "histogram", "Time until an upstream's answer began, as this isolate saw it.");
+    let mut up_to_here = 0_u64;
+    for (count, (_, bound)) in durations.buckets.iter().zip(BUCKETS) {
+        up_to_here = up_to_here.saturating_add(*count);
+        sample(text, &format!("{name}_bucket"), &format!("{{le=\"{bound}\"}}"), &up_to_here);
+    }
+    sample(text, &format!("{name}_bucket"), "{le=\"+Inf\"}", &durations.count);
+    let (seconds, rest) = (durations.sum_millis.div_euclid(1000), durations.sum_millis.rem_euclid(1000));
+    sample(text, &format!("{name}_sum"), "", &format!("{seconds}.{rest:03}"));
+    sample(text, &format!("{name}_count"), "", &durations.count);
 }
 
 fn singles(text: &mut String, name: &str, label: &str, counts: &BTreeMap<&'static str, u64>) {
@@ -156,6 +206,9 @@ mod tests {
         counters.upstream_failure("timed_out");
         counters.look_up("credential", "answered");
         counters.limit("exact", "refused");
+        for millis in [3, 5, 90, 20_000] {
+            counters.upstream_took(millis);
+        }
         let state = State {
             policy: Some(PolicyState {
                 version: 7,
@@ -175,6 +228,13 @@ mod tests {
             "gateward_edge_look_ups_total{kind=\"credential\",outcome=\"answered\"} 1",
             "gateward_edge_limits_total{tier=\"exact\",outcome=\"refused\"} 1",
             "gateward_edge_upstreams_ejected 2",
+            "gateward_edge_upstream_seconds_bucket{le=\"0.005\"} 2",
+            "gateward_edge_upstream_seconds_bucket{le=\"0.05\"} 2",
+            "gateward_edge_upstream_seconds_bucket{le=\"0.1\"} 3",
+            "gateward_edge_upstream_seconds_bucket{le=\"10\"} 3",
+            "gateward_edge_upstream_seconds_bucket{le=\"+Inf\"} 4",
+            "gateward_edge_upstream_seconds_sum 20.098",
+            "gateward_edge_upstream_seconds_count 4",
             "gateward_edge_binding{name=\"EXACT_LIMITS\"} 1",
             "gateward_edge_binding{name=\"REGION\"} 0",
             "gateward_edge_policy_version 7",

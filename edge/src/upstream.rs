@@ -83,6 +83,12 @@ pub fn upstream_answered(base: &str, status: u16) {
     }
 }
 
+/// Takes note of how long an upstream took to begin its answer, in milliseconds; less than nothing when the clock was set back.
+#[wasm_bindgen]
+pub fn upstream_took(millis: i32) {
+    isolate::with_counters(|counters| counters.upstream_took(millis.max(0).unsigned_abs()));
+}
+
 /// The answer to a request whose body grew beyond `limit` bytes while it was sent on.
 #[wasm_bindgen]
 pub fn body_too_large(head: &str, limit: &str) -> Result<web_sys::Response, JsValue> {
