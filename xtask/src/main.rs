@@ -1,4 +1,4 @@
-//! What a developer of Gateward runs: `cargo xtask up`, `demo`, `test`, `bench`, `fuzz`, `gateward`, `build-edge`.
+//! What a developer of Gateward runs: `cargo xtask up`, `demo`, `test`, `bench`, `fuzz`, `soak`, `gateward`, `build-edge`.
 
 mod bench;
 mod clock;
@@ -12,6 +12,7 @@ mod progress;
 mod project;
 mod setup;
 mod signals;
+mod soak;
 mod supervise;
 mod test;
 mod up;
@@ -42,6 +43,7 @@ enum Command {
     Test(test::Options),
     Bench(bench::Options),
     Fuzz(fuzz::Options),
+    Soak(soak::Options),
     Gateward(gateward::Options),
     /// Builds the edge's modules into edge/dist; `wrangler` calls it.
     #[command(
@@ -78,6 +80,7 @@ fn run(command: Command) -> Result<()> {
         Command::Up(options) => up::run(&project, &options),
         Command::Gateward(options) => gateward::run(&project, &options),
         Command::Bench(options) => bench::run(&project, &options),
+        Command::Soak(options) => soak::run(&project, &options),
         Command::Fuzz(options) => fuzz::run(&project, &options),
         Command::Demo(options) => demo::run(&project, &options),
         Command::Test(options) => test::run(&project, &options),

@@ -8,7 +8,7 @@ mod edge;
 mod instructions;
 mod load;
 mod process;
-mod report;
+pub(crate) mod report;
 mod size;
 mod stage;
 mod tokens;

@@ -122,10 +122,7 @@ impl Report {
             return Ok(());
         }
         instructions::store(project, &self.measures)?;
-        let docs = project.path("docs/benchmarks.md");
-        let before = fs::read_to_string(&docs).unwrap_or_default();
-        let after = replace_section(&before, name, &self.section());
-        fs::write(&docs, after).with_context(|| format!("cannot write {}", docs.display()))
+        write_section(project, name, &self.section())
     }
 
     /// The result for scripts.
@@ -219,6 +216,14 @@ pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 fn millis(micros: u64) -> f64 {
     std::time::Duration::from_micros(micros).as_secs_f64() * 1000.0
+}
+
+/// Writes the section `name` of `docs/benchmarks.md`.
+pub(crate) fn write_section(project: &Project, name: &str, section: &str) -> Result<()> {
+    let docs = project.path("docs/benchmarks.md");
+    let before = fs::read_to_string(&docs).unwrap_or_default();
+    let after = replace_section(&before, name, section);
+    fs::write(&docs, after).with_context(|| format!("cannot write {}", docs.display()))
 }
 
 /// Puts `section` between the marks of `name`, at the end when there are none.

@@ -1,5 +1,6 @@
 //! The black-box tests in `e2e/`: a whole gateway on free ports with data of its own, and `node --test` against it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,7 +18,9 @@ use crate::up::{self, Gateway};
 /// Names a browser of the system; Chromium's own variable in many tools.
 const BROWSER_VARIABLE: &str = "CHROMIUM";
 /// They stop and kill parts of the gateway, or start others.
-const LAST: [&str; 4] = ["propagation.test.mjs", "outage.test.mjs", "crash.test.mjs", "up.test.mjs"];
+const LAST: [&str; 5] = ["propagation.test.mjs", "outage.test.mjs", SOAK, "crash.test.mjs", "up.test.mjs"];
+/// Mixed load while the origin is killed again and again.
+const SOAK: &str = "soak.test.mjs";
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// Starts the gateway, runs every `e2e/*.test.mjs`, stops it.
@@ -26,6 +29,20 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     let (last, first): (Vec<PathBuf>, Vec<PathBuf>) =
         node_tests(&folder)?.into_iter().partition(|file| LAST.iter().any(|name| file.ends_with(name)));
     let browser = browser(project)?;
+    // The last ones run whatever the others have found.
+    run_files(project, &[&first, &last], &[(BROWSER_VARIABLE, browser.into_os_string())])
+}
+
+/// Runs the soak alone for `seconds`; its result is written to `report`.
+pub(crate) fn soak(project: &Project, seconds: u32, report: &Path) -> Result<()> {
+    let file = project.path("e2e").join(SOAK);
+    let variables = [("SOAK_SECONDS", seconds.to_string().into()), ("SOAK_REPORT", report.into())];
+    run_files(project, &[&[file]], &variables)
+}
+
+/// Starts a gateway of their own for groups of test files, runs one group after the other, stops it.
+fn run_files(project: &Project, groups: &[&[PathBuf]], variables: &[(&str, OsString)]) -> Result<()> {
+    let folder = project.path("e2e");
     let ready = setup::all(project)?;
     let node_modules = {
         let _turn = setup::take_turn(project)?;
@@ -50,17 +67,19 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         let mut command = Command::new(node_program(&node_modules));
         // One file at a time: the machine is shared with the gateway under test.
         command
-            .args(["--test", "--test-concurrency=1", "--test-timeout=600000", "--test-reporter=spec"])
+            .args(["--test", "--test-concurrency=1", "--test-timeout=6000000", "--test-reporter=spec"])
             .args(files);
-        command.current_dir(&folder).env("UP_JSON", &up_file).env(BROWSER_VARIABLE, &browser);
+        command.current_dir(&folder).env("UP_JSON", &up_file).envs(variables.iter().cloned());
         command.env("UPSTREAM_RUST", &samples.rust).env("UPSTREAM_PYTHON", &samples.python);
         if let Ok(own) = std::env::current_exe() {
             command.env("XTASK", own);
         }
         exec::stream(&mut command)
     };
-    // The last ones run whatever the others have found.
-    let outcome = gateway.run_beside(|_| [run(&first), run(&last)].into_iter().collect::<Result<()>>());
+    let outcome = gateway.run_beside(|_| {
+        let outcomes: Vec<Result<()>> = groups.iter().map(|files| run(files)).collect();
+        outcomes.into_iter().collect()
+    });
     if outcome.is_err() {
         say(&format!("    the logs of its parts stay in {}", gateway.record().data));
         gateway.stop()?;

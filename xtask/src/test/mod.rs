@@ -3,7 +3,7 @@
 
 mod corpus;
 mod database;
-mod e2e;
+pub(crate) mod e2e;
 mod edge;
 mod lint;
 mod samples;
