@@ -49,24 +49,28 @@ fn a_million_fit_in_two_megabytes_and_one_is_found_in_less_than_a_microsecond() 
     assert!((0..REVOKED).all(|number| filter.hits(entry_hash("jti", &id('a', number)))));
 
     let ids: Vec<(String, String)> = (0..100_000).map(|number| (id('b', number), id('c', number))).collect();
-    let mut best = Duration::MAX;
+    // In short rounds, none over the same, of which the machine's other work disturbs some.
+    let mut rounds = Vec::new();
     let mut hits = 0;
-    for _ in 0..5 {
+    for round in ids.chunks(1_000) {
         #[expect(clippy::disallowed_methods, reason = "this measures")]
         let began = Instant::now();
-        hits = 0;
-        for (token, grant) in &ids {
+        for (token, grant) in round {
             let what = Revocable { token, grant: Some(grant), subject: None, client: None, issued_at: 0 };
             hits += usize::from(black_box(active.revocation_of(&what)) != Judgement::Clear);
         }
-        best = best.min(began.elapsed());
+        rounds.push(began.elapsed() / 1_000);
     }
-    let each = best / u32::try_from(ids.len()).unwrap();
-    println!("a look-up of a token and its grant takes {each:?}; {hits} of {} hit falsely", ids.len());
+    rounds.sort();
+    let (quarter, median) = (rounds[rounds.len() / 4], rounds[rounds.len() / 2]);
+    println!(
+        "a look-up of a token and its grant takes {median:?} (a quarter, {quarter:?}); {hits} of {} hit falsely",
+        ids.len()
+    );
     // Twice one in 256, as both are looked up.
     assert!(hits < ids.len() / 100);
     if !cfg!(debug_assertions) {
-        assert!(each < Duration::from_micros(1), "{each:?}");
+        assert!(quarter < Duration::from_micros(1), "{quarter:?}");
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) async fn show(
     let request = PendingRequest::find(&mut scope, id).await?.ok_or(PageFault::RequestNotOpen)?;
     let Some(session) = session else { return Ok(see_other(&format!("/sign-in?request={id}"))) };
     if request.may_be_remembered() && remembered::covers(&mut scope, session.user_id, &request).await? {
-        let grant_id = scope.new_id();
+        let grant_id = origin.policy.fresh_id("grant", &scope);
         let location = oauth::allow(&mut scope, &origin, id, &session, grant_id).await?;
         scope.commit().await?;
         return Ok(see_other(&location.ok_or(PageFault::RequestNotOpen)?));
@@ -101,7 +101,7 @@ pub(super) async fn submit(
     let mut scope = open(&origin, &caller).await?;
     let request = PendingRequest::find(&mut scope, id).await?.ok_or(PageFault::RequestNotOpen)?;
     let location = if allowed {
-        let grant_id = scope.new_id();
+        let grant_id = origin.policy.fresh_id("grant", &scope);
         remembered::remember(&mut scope, session.user_id, grant_id, &request).await?;
         oauth::allow(&mut scope, &origin, id, &session, grant_id).await?
     } else {

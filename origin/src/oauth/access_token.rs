@@ -92,7 +92,7 @@ impl AccessToken<'_> {
         origin: &Origin,
         key: &SigningKey,
     ) -> Result<Issued, IssueError> {
-        let jti = scope.new_id();
+        let jti = origin.policy.fresh_id("jti", scope);
         let now = scope.clock().now();
         // Claims have whole seconds, and the row says what the token says.
         let issued_at = now.replace_nanosecond(0).unwrap_or(now);

@@ -12,6 +12,7 @@ use shared::{
     policy::{FreshnessBounds, PolicyStatement},
     time::UnixMillis,
 };
+use uuid::Uuid;
 
 use super::{
     compile::{self, Compiled, PolicyError, Settings},
@@ -19,12 +20,14 @@ use super::{
 };
 use crate::{
     configuration::{EdgePublicKey, ServeConfiguration},
-    database::Database,
+    database::{Database, Scope},
 };
 
 /// While somebody else compiles, how old the policy may be that others go on with, in milliseconds. Well below the age at which an
 /// edge would wait for a newer one. Also the time after which a compilation that never came back is no longer counted on.
 const MEANWHILE_MILLIS: u64 = 2_000;
+/// How often an identifier is drawn again that a filter hits.
+const MOST_DRAWS: usize = 8;
 
 /// The policy in force and what is needed to make the next.
 pub struct PolicyBook {
@@ -105,6 +108,25 @@ impl PolicyBook {
     /// The key that signs what the origin states to its edges.
     pub fn statement_key(&self) -> &SigningKey {
         &self.key
+    }
+
+    /// An identifier for a new token (`jti`) or `grant` that the filter of revocations in force does not hit: no edge need ask about it.
+    /// When the next filter is built, it is among what that is checked against.
+    pub fn fresh_id(&self, kind: &str, scope: &Scope) -> Uuid {
+        let held = self.held();
+        let filter = held.as_ref().and_then(|held| held.filter());
+        let is_hit = |id: &Uuid| {
+            filter.is_some_and(|filter| filter.hits(shared::policy::entry_hash(kind, &id.to_string())))
+        };
+        let mut id = scope.new_id();
+        // Each draw is hit once in 256.
+        for _ in 0..MOST_DRAWS {
+            if !is_hit(&id) {
+                break;
+            }
+            id = scope.new_id();
+        }
+        id
     }
 
     /// How old a policy may be.

@@ -10,6 +10,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::{super::filter, revoke};
 use crate::{
+    database::{Actor, Component},
     http::test_origin::{ISSUER, TestOrigin},
     policy::{Compiled, PolicyError},
     test_database::{self, TestDatabase, execute},
@@ -333,6 +334,22 @@ async fn a_million_revocations_are_a_policy_of_two_megabytes_that_is_compiled_wi
         );
         // Reading them all takes seconds.
         assert!(compiling < Duration::from_secs(2), "{compiling:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_identifier_is_one_that_the_filter_in_force_does_not_hit() {
+    test_database::run(async |databases| {
+        let test = origin(databases);
+        let mut admin = databases.admin().await;
+        revoke_many(&mut admin, "t", 0, 1_000, 600).await;
+        filter::build(&databases.database, LIST).await.unwrap();
+        let compiled = compile(&test).await;
+        let scope = databases.database.scope(Actor::System(Component::AuthorizationServer)).await.unwrap();
+        let hit = |id: uuid::Uuid| compiled.filter().unwrap().hits(entry_hash("jti", &id.to_string()));
+        assert!((0..4_000).any(|_| hit(scope.new_id())), "one in 256 is");
+        assert!(!(0..4_000).any(|_| hit(test.origin.policy.fresh_id("jti", &scope))));
     })
     .await;
 }
