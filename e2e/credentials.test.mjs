@@ -182,7 +182,7 @@ test("a key holds for its project, its scopes, its addresses and its time", asyn
   assert.ok(["token-expired", "token-revoked"].includes(answer.json.type.split("/").at(-1)), answer.text);
 });
 
-test("row 22: two credentials in one request are refused, whatever they are", async () => {
+test("two credentials in one request are refused, whatever they are", async () => {
   const { key } = await create("--name", "two");
   for (const headers of [
     { ...withKey(key), ...withBearer(key) },
@@ -206,7 +206,7 @@ test("a token of another system is known by its hash, until it is revoked", asyn
       const answer = await call(withBearer(token));
       return answer.status === 200 && answer;
     },
-    { within: BOUND },
+    { within: 15_000 },
   );
   assert.equal(answer.json.headers["x-gateway-subject"], "user-17");
   assert.ok(!JSON.stringify(answer.json).includes(token));

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { assertProblem } from "./driver/assertions.mjs";
+import { applyProject, gateward } from "./driver/gateward.mjs";
 import { control, gateway, issuer, record, startWhatIsStopped } from "./driver/gateway.mjs";
 import { HttpClient } from "./driver/http-client.mjs";
 import { OAuthApp } from "./driver/oauth-app.mjs";
@@ -108,6 +109,27 @@ for (const how of ["stop", "kill"]) {
     await everythingWorks(tokens);
   });
 }
+
+test("origin down: an API key that was looked up goes on, one that was not is a 503, and both work again", async () => {
+  const { project } = await applyProject({ credentials: ["api_key"] });
+  const create = async (name) => {
+    const given = ["--project", project, "--name", name, "--scopes", "notes:read", "--json"];
+    return JSON.parse(await gateward("api-key", "create", ...given));
+  };
+  const [known, unknown] = [await create("known"), await create("unknown")];
+  const call = ({ key }) => http.get(`${issuer}/${project}/api/hello`, { headers: { "x-api-key": key } });
+  assert.equal((await call(known)).status, 200);
+  await control("stop", "origin");
+  for (let index = 0; index < 10; index += 1) assert.equal((await call(known)).status, 200);
+  assertUnavailable("a key that must be looked up", await call(unknown));
+  assertProblem(await call({ key: known.key.slice(0, -1) }), 401, "token-malformed");
+  await control("start", "origin");
+  await until("the other key is looked up", async () => (await call(unknown)).status === 200, RECOVERY);
+  // What was revoked is refused again within the bound.
+  await gateward("api-key", "revoke", known.id, "--reason", "test");
+  await until("the revocation bites", async () => (await call(known)).status === 401, { within: 6_000 });
+  assert.equal((await call(unknown)).status, 200);
+});
 
 for (const how of ["stop", "kill"]) {
   test(`Postgres down (${how}): clear errors, and recovery without a restart of anything else`, async (t) => {

@@ -35,6 +35,7 @@ export async function applyProject({
   project = ownName("e2e"),
   upstream = gateway.upstream_url,
   scopes = ["notes:read"],
+  credentials = ["access_token", "service_token"],
   clients = [],
   services = [],
 }) {
@@ -48,7 +49,7 @@ slug = "api"
 upstreams = ["${upstream}"]
 scopes = ${list(scopes)}
 public = [{ method = "GET", path = "/health" }, { method = "GET", path = "/open/*" }]
-credentials = ["access_token", "service_token"]
+credentials = ${list(credentials)}
 ${services
   .map(
     (service) => `[[project.service]]

@@ -42,3 +42,30 @@ pub async fn list(database: &Database, project: Option<&str>) -> Result<Vec<List
     scope.rollback().await?;
     Ok(issuers)
 }
+
+/// All external issuers together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct IssuerStatistics {
+    /// How many enabled projects trust.
+    pub trusted: i64,
+    /// How many of them could not be fetched from the last time.
+    pub failing: i64,
+    /// How long ago keys were fetched whole, or the issuer declared, in seconds, where that is longest.
+    pub oldest_seconds: i64,
+}
+
+/// Counts them.
+pub async fn statistics(database: &Database) -> Result<IssuerStatistics, DatabaseError> {
+    let mut scope = database.scope(Actor::System(Component::Operator)).await?;
+    let now = scope.clock().now();
+    let statistics = sqlx::query_as(
+        "SELECT count(*) AS trusted, count(*) FILTER (WHERE i.keys_failures > 0) AS failing,
+                coalesce(extract(epoch FROM $1 - min(coalesce(i.keys_fetched_at, i.created_at))), 0)::bigint AS oldest_seconds
+         FROM external_issuers AS i JOIN projects AS p ON p.id = i.project_id WHERE p.enabled",
+    )
+    .bind(now)
+    .fetch_one(scope.connection())
+    .await?;
+    scope.rollback().await?;
+    Ok(statistics)
+}

@@ -13,5 +13,5 @@ mod test_issuer;
 mod tests;
 
 pub use self::fetch::{FetchFault, Fetcher};
-pub use self::list::{ListedIssuer, list};
+pub use self::list::{IssuerStatistics, ListedIssuer, list, statistics};
 pub use self::refresh::{Outcome, Refreshed, keep_fresh, refresh_due, request_all};

@@ -13,7 +13,7 @@ use rustls::RootCertStore;
 use serde_json::{Value, json};
 
 use super::{
-    FetchFault, Fetcher, Outcome, list, refresh_due, request_all,
+    FetchFault, Fetcher, Outcome, list, refresh_due, request_all, statistics,
     test_issuer::{Behaviour, TestIssuer, roots},
 };
 use crate::{
@@ -247,6 +247,8 @@ async fn keys_are_fetched_every_five_minutes_and_kept_while_the_issuer_fails() {
         }
         let listed = list(&t.database, None).await.unwrap().remove(0);
         assert_eq!(listed.failures, 7);
+        let counted = statistics(&t.database).await.unwrap();
+        assert_eq!((counted.trusted, counted.failing, counted.oldest_seconds), (1, 1, 300 + 910));
         assert!(listed.failure.unwrap().contains("500"));
 
         // It is back with other keys; the old ones are gone at once.

@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 
 use super::Origin;
-use crate::{outbox, policy};
+use crate::{external_issuers, outbox, policy};
 
 /// How long a scrape waits for what stands in the database: a scrape without it says more than none.
 const DATABASE_LIMIT: Duration = Duration::from_secs(2);
@@ -46,6 +46,7 @@ pub struct Metrics {
     durations: Family<Endpoint, Histogram, fn() -> Histogram>,
     policy_version: Gauge,
     propagation: PropagationGauges,
+    issuers: IssuerGauges,
     outbox_known: Gauge,
     outbox_queued: Family<Destination, Gauge>,
     outbox_failed: Family<Destination, Gauge>,
@@ -92,6 +93,44 @@ impl PropagationGauges {
     }
 }
 
+/// How far the keys of external issuers are up to date.
+#[derive(Default)]
+struct IssuerGauges {
+    known: Gauge,
+    trusted: Gauge,
+    failing: Gauge,
+    oldest_seconds: Gauge,
+}
+
+impl IssuerGauges {
+    fn register(&self, registry: &mut Registry) {
+        let mut register = |name, help, gauge: &Gauge| {
+            registry.register(format!("external_issuers_{name}"), help, gauge.clone());
+        };
+        register("known", "1 when the external issuers could be read for this scrape", &self.known);
+        register("trusted", "External issuers that enabled projects trust", &self.trusted);
+        register("failing", "Those whose keys could not be fetched the last time", &self.failing);
+        register(
+            "oldest_seconds",
+            "Time since keys were fetched whole, where that is longest",
+            &self.oldest_seconds,
+        );
+    }
+
+    /// Reads them. What cannot be read is said to be unknown.
+    async fn read(&self, origin: &Origin) {
+        let read = tokio::time::timeout(DATABASE_LIMIT, external_issuers::statistics(&origin.database)).await;
+        let Ok(Ok(statistics)) = read else {
+            self.known.set(0);
+            return;
+        };
+        self.known.set(1);
+        self.trusted.set(statistics.trusted);
+        self.failing.set(statistics.failing);
+        self.oldest_seconds.set(statistics.oldest_seconds);
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("gateward_origin");
@@ -110,6 +149,8 @@ impl Default for Metrics {
         );
         let propagation = PropagationGauges::default();
         propagation.register(&mut registry);
+        let issuers = IssuerGauges::default();
+        issuers.register(&mut registry);
         let outbox_known = Gauge::default();
         let (outbox_queued, outbox_failed) = (Family::default(), Family::default());
         let outbox_oldest = Family::default();
@@ -128,6 +169,7 @@ impl Default for Metrics {
             durations,
             policy_version,
             propagation,
+            issuers,
             outbox_known,
             outbox_queued,
             outbox_failed,
@@ -173,6 +215,7 @@ pub(super) async fn scrape(State(origin): State<Origin>) -> Response {
     }
     metrics.read_outbox(&origin).await;
     metrics.propagation.read(&origin).await;
+    metrics.issuers.read(&origin).await;
     let mut body = String::new();
     match text::encode(&mut body, &metrics.registry) {
         Ok(()) => {
