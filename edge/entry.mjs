@@ -64,7 +64,8 @@ function headersFor({ request, head, headers }, plan) {
   }
   const gone = new Set();
   for (; index < plan.length && !plan[index].includes(":"); index += 1) gone.add(plan[index]);
-  const edited = {};
+  // Without a prototype, so that no header's name means anything to an object.
+  const edited = { __proto__: null };
   for (const name in headers) if (!gone.has(name)) edited[name] = headers[name];
   for (; index < plan.length; index += 1) {
     const line = plan[index];

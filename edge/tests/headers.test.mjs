@@ -37,6 +37,17 @@ gatewayTest("attacks 2 to 5: no spelling of a reserved header arrives, and Conne
   }
 });
 
+gatewayTest("a header's name means nothing but itself", async ({ keys, upstream, edge }) => {
+  const odd = ["__proto__: one", "constructor: two", "toString: three", "123: four", "hasOwnProperty: five", "X-Twice: a", "x-twice: b"];
+  const lines = ["GET /notes/api/x HTTP/1.1", "Host: a", `Authorization: Bearer ${accessToken(keys)}`, ...odd, "Connection: close"];
+  assert.match(await edge.raw(`${lines.join("\r\n")}\r\n\r\n`), /^HTTP\/1.1 200/);
+  const { rawHeaders } = upstream.requests.at(-1);
+  const received = new Map(rawHeaders.flatMap((name, index) => (index % 2 === 0 ? [[name.toLowerCase(), rawHeaders[index + 1]]] : [])));
+  for (const [name, value] of [["__proto__", "one"], ["constructor", "two"], ["tostring", "three"], ["123", "four"], ["hasownproperty", "five"], ["x-twice", "a, b"]]) {
+    assert.equal(received.get(name), value, name);
+  }
+});
+
 gatewayTest("two credentials in one request are refused", async ({ keys, upstream, edge }) => {
   const token = accessToken(keys);
   const lines = ["GET /notes/api/x HTTP/1.1", "Host: a", `Authorization: Bearer ${token}`, `Authorization: Bearer ${token}`, "Connection: close"];
