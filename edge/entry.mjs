@@ -47,7 +47,7 @@ function forward(exchange, plan) {
   const started = Date.now();
   return fetch(plan[0] + plan[1], init).then(
     (response) => settle(plan, watch, started, response),
-    () => fail(exchange, plan, watch),
+    () => fail(exchange, plan, watch, started),
   );
 }
 
@@ -119,7 +119,8 @@ function settle(plan, watch, started, response) {
   const duration = Date.now() - started;
   upstream_took(duration);
   if (watch) clearTimeout(watch.timer);
-  if (status > 499 || watch?.reports) upstream_answered(plan[0], status);
+  const isProbe = watch?.reports === true;
+  if (status > 501 || isProbe) upstream_answered(plan[0], status, isProbe);
   let answer = response;
   if (plan[4] !== "0") {
     answer = new Response(response.body, response);
@@ -142,10 +143,12 @@ function withoutOwnCookies(response) {
 }
 
 /** There was no answer: another upstream, or a refusal. */
-function fail(exchange, plan, watch) {
+function fail(exchange, plan, watch, started) {
   const { request, env, context, head } = exchange;
   clearTimeout(watch?.timer);
-  if (watch?.tooLarge) return body_too_large(head, watch.limit);
+  if (exchange.failed === "") exchange.began = started;
+  const { began } = exchange;
+  if (watch?.tooLarge) return body_too_large(head, began, watch.limit);
   exchange.failed += `${plan[0]}\n`;
-  return act(exchange, upstream_failed(head, exchange.failed, watch?.timedOut === true, request, env, context));
+  return act(exchange, upstream_failed(head, began, exchange.failed, watch?.timedOut === true, request, env, context));
 }

@@ -57,6 +57,8 @@ struct LookedUp {
 /// How far a request has come already.
 #[derive(Debug, Default)]
 pub(crate) struct Before {
+    /// When it came, if not just now.
+    pub(crate) began: Option<UnixMillis>,
     /// A verdict that was reached.
     pub(crate) verdict: Option<Verdict>,
     /// Upstreams that did not answer it, a line each.
@@ -77,7 +79,8 @@ struct Deliberation<'a> {
 
 /// Goes on until there is an answer: the plan of a forwarding, or a response.
 pub(crate) async fn run(head: String, platform: Platform, before: Before) -> Result<JsValue, JsValue> {
-    let began = clock::now();
+    let Before { began, verdict, failed_upstreams, upstream_timed_out } = before;
+    let began = began.unwrap_or_else(clock::now);
     let head = Head::parse(&head);
     let configuration = match isolate::configuration() {
         Some(configuration) => configuration,
@@ -87,7 +90,6 @@ pub(crate) async fn run(head: String, platform: Platform, before: Before) -> Res
         },
     };
     let peer = configuration.peer(&head);
-    let Before { verdict, failed_upstreams, upstream_timed_out } = before;
     let failed_upstreams: Vec<&str> = failed_upstreams.lines().collect();
     let deliberation = Deliberation {
         configuration,

@@ -18,11 +18,12 @@ use crate::{
 /// How long an upstream may take to say that it is there, in milliseconds.
 const ANSWER_MILLIS: u32 = 2_000;
 
-/// What to do with a request whose upstream did not answer: the plan of another forwarding, or a refusal, by a promise. `failed`
-/// names all those that it was sent to in vain, a line each.
+/// What to do with a request whose upstream did not answer: the plan of another forwarding, or a refusal, by a promise. `began` is
+/// when it was sent first, in Unix milliseconds; `failed` names all those that it was sent to in vain, a line each.
 #[wasm_bindgen]
 pub fn upstream_failed(
     head: String,
+    began: f64,
     failed: String,
     timed_out: bool,
     request: web_sys::Request,
@@ -37,7 +38,12 @@ pub fn upstream_failed(
             blame_after_asking(base.to_owned(), kind, &context);
         }
     }
-    let before = Before { verdict: None, failed_upstreams: failed, upstream_timed_out: timed_out };
+    let before = Before {
+        began: Some(clock::at(began)),
+        verdict: None,
+        failed_upstreams: failed,
+        upstream_timed_out: timed_out,
+    };
     future_to_promise(deliberate::run(head, Platform { request, env, context }, before))
 }
 
@@ -74,11 +80,11 @@ async fn answers(base: &str) -> Result<(), JsValue> {
 
 /// Takes note of an answer that says something of the upstream's health: a server's error, or whatever a probe brought.
 #[wasm_bindgen]
-pub fn upstream_answered(base: &str, status: u16) {
+pub fn upstream_answered(base: &str, status: u16, is_probe: bool) {
     let is_failure = matches!(status, 502..=504);
     if is_failure {
         blame(base, "said_so");
-    } else {
+    } else if is_probe {
         isolate::with_memory(|memory| memory.upstream_answered(base));
     }
 }
@@ -91,12 +97,12 @@ pub fn upstream_took(millis: i32) {
 
 /// The answer to a request whose body grew beyond `limit` bytes while it was sent on.
 #[wasm_bindgen]
-pub fn body_too_large(head: &str, limit: &str) -> Result<web_sys::Response, JsValue> {
+pub fn body_too_large(head: &str, began: f64, limit: &str) -> Result<web_sys::Response, JsValue> {
     let head = Head::parse(head);
     let refusal = Refusal::body_too_large(limit);
     match isolate::configuration() {
         Some(configuration) => {
-            let began = clock::now();
+            let began = clock::at(began);
             Responder { configuration: &configuration, head: &head, began }.refuse(&refusal)
         }
         None => respond::rendered(&refusal.render("", head.request_id), head.method),

@@ -48,6 +48,15 @@ gatewayTest("a header's name means nothing but itself", async ({ keys, upstream,
   }
 });
 
+gatewayTest("bytes beyond ASCII in a header arrive as they were sent, edited or not", async ({ keys, upstream, edge }) => {
+  for (const own of ["", "; __Host-gateward_session=secret"]) {
+    const answer = await edge.raw(`GET /notes/api/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${accessToken(keys)}\r\nCookie: name=gr\xc3\xbc\xc3\x9fe${own}\r\nX-Own: \xe9\r\nConnection: close\r\n\r\n`);
+    assert.match(answer, /^HTTP\/1.1 200/);
+    const { headers } = upstream.requests.at(-1);
+    assert.equal(headers.cookie, "name=gr\xc3\xbc\xc3\x9fe", JSON.stringify(headers.cookie));
+  }
+});
+
 gatewayTest("two credentials in one request are refused", async ({ keys, upstream, edge }) => {
   const token = accessToken(keys);
   const lines = ["GET /notes/api/x HTTP/1.1", "Host: a", `Authorization: Bearer ${token}`, `Authorization: Bearer ${token}`, "Connection: close"];

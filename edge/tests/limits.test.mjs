@@ -93,6 +93,17 @@ rigTest("an object that does not answer leaves the isolate to count, and the ans
   await edge.logged(/exact limits: an object did not answer/);
 });
 
+const hanging = `export { default } from "./entry.mjs";
+export class ExactLimits { fetch() { return new Promise((resolve) => setTimeout(resolve, 60_000)); } }`;
+rigTest("an object that takes too long is not waited for", async (rig) => {
+  const { keys, edge } = await start(rig, [exactly(2)], { entry: hanging });
+  const started = performance.now();
+  const answer = await edge.request("/notes/api/x", { token: accessToken(keys) });
+  assert.equal(answer.status, 200);
+  assert.match(answer.headers["ratelimit-policy"], /tier=isolate/);
+  assert.ok(performance.now() - started < 10_000);
+});
+
 rigTest("without the binding isolates count, and log and metrics say so", async (rig) => {
   const { keys, edge } = await start(rig, [exactly(2)], { exactLimits: false });
   const call = () => edge.request("/notes/api/x", { token: accessToken(keys) });

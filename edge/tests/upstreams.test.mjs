@@ -90,12 +90,22 @@ upstreamsTest("an upstream that says 503 is ejected, and is back once a probe fi
   assert.ok((await metric(edge, 'gateward_edge_upstream_failures_total{kind="said_so"}')) >= 3);
 });
 
+let turns = 0;
+upstreamsTest("an answer of 500 is no failure, and makes none good", [undefined, (request, response) => { turns += 1; response.writeHead(turns % 2 ? 503 : 500).end(); }], async ({ keys, edge }) => {
+  while (turns < 4) await get(edge, keys);
+  assert.equal(await metric(edge, "gateward_edge_upstreams_ejected"), 0);
+  while (turns < 5) await get(edge, keys);
+  assert.equal(await metric(edge, "gateward_edge_upstreams_ejected"), 1);
+});
+
 upstreamsTest("an upstream that does not begin to answer in time is a 504", [hangs], async ({ keys, edge, upstreams }) => {
   const answer = await get(edge, keys);
   assert.equal(answer.status, 504);
   assert.match(answer.json.type, /upstream-timeout$/);
   assert.equal(upstreams[0].requests.length, 1);
   assert.equal(await metric(edge, 'gateward_edge_upstream_failures_total{kind="timed_out"}'), 1);
+  const [line] = await edge.logged(/\{.*"outcome":"upstream-timeout".*\}/);
+  assert.ok(JSON.parse(line).duration_ms >= 140, line);
 }, (policy, api) => { api.timeout_millis = 150; });
 
 upstreamsTest("past its time a read goes to another upstream", [hangs, undefined], async ({ keys, edge, upstreams }) => {
