@@ -159,6 +159,11 @@ async fn valid(scope: &mut Scope, now: OffsetDateTime) -> Result<Vec<u64>, Datab
             "jti",
             "SELECT jti FROM gateway_tokens WHERE jti > $1 AND expires_at > $2 AND revoked_at IS NULL ORDER BY jti LIMIT $3",
         ),
+        (
+            "jti",
+            "SELECT id FROM security_service.api_keys
+             WHERE id > $1 AND coalesce(expires_at > $2, true) AND status <> 'revoked' ORDER BY id LIMIT $3",
+        ),
     ] {
         let mut after = Uuid::nil();
         loop {

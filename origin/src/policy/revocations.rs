@@ -46,7 +46,8 @@ pub(super) async fn read(
     // are never in a filter.
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT head.generation, filter.sha256, filter.rebuild_at, listed.kind, listed.value, listed.not_before, listed.expires_at
-         FROM revocation_filter_head AS head
+         -- One row, which the planner is told: it would expect thousands, and compile itself a program for them.
+         FROM (SELECT generation FROM revocation_filter_head LIMIT 1) AS head
          LEFT JOIN revocation_filters AS filter ON filter.generation = head.generation
          LEFT JOIN (
              (SELECT kind, value, not_before, expires_at FROM revocations
