@@ -12,7 +12,7 @@ pub mod seeds;
 pub type Property = fn(&[u8]);
 
 /// Every property with the name of its target and of its corpus.
-pub const TARGETS: [(&str, Property); 9] = [
+pub const TARGETS: [(&str, Property); 10] = [
     ("authorization_request", properties::authorization_request::hold),
     ("decide", properties::decide::hold),
     ("filter", properties::filter::hold),
@@ -21,5 +21,6 @@ pub const TARGETS: [(&str, Property); 9] = [
     ("opaque", properties::opaque::hold),
     ("path", properties::path::hold),
     ("policy", properties::policy::hold),
+    ("proof", properties::proof::hold),
     ("words", properties::words::hold),
 ];

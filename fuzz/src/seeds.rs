@@ -2,8 +2,10 @@
 //! them is kept in `corpus/`.
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use shared::{
     api_key::{self, Environment},
+    base64url,
     code::AuthorizationCode,
     corpus::CORPUS,
     decide::sample,
@@ -55,6 +57,7 @@ pub fn all() -> Vec<Seed> {
     ] {
         seeds.push(("authorization_request", pair.into()));
     }
+    proofs(&mut seeds);
     seeds.push(("path", b"http://127.0.0.1:8787/notes/api/items?x=1\n127.0.0.1:8787".to_vec()));
     seeds.push(("form", b"Basic YXBwOnM=\ngrant_type=refresh_token&client_id=app".to_vec()));
     seeds.push(("opaque", api_key::issue(Environment::Live, [1; 16], [2; 32]).into_bytes()));
@@ -64,6 +67,19 @@ pub fn all() -> Vec<Seed> {
     seeds.extend(filter.map(|filter| ("filter", filter.bytes().to_vec())));
     seeds.extend(code().map(|code| ("opaque", code.into_bytes())));
     seeds
+}
+
+fn proofs(seeds: &mut Vec<Seed>) {
+    let now = sample::NOW.seconds();
+    let hash = base64url::encode(&Sha256::digest(b"the access token"));
+    let header = json!({ "typ": "dpop+jwt", "alg": "EdDSA", "jwk": sample::signing_key().public_jwk() });
+    let claims = json!({ "jti": "p1", "htm": "GET", "htu": "https://auth.test/notes/files/x", "iat": now, "ath": hash });
+    seeds.push(("proof", format!("{header}\n{claims}").into_bytes()));
+    seeds.push((
+        "proof",
+        jwt::sign(header.to_string().as_bytes(), claims.to_string().as_bytes()).into_bytes(),
+    ));
+    seeds.push(("proof", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_vec()));
 }
 
 fn of_case(case: &Value, seeds: &mut Vec<Seed>) {

@@ -8,6 +8,7 @@ pub mod jwt;
 pub mod opaque;
 pub mod path;
 pub mod policy;
+pub mod proof;
 pub mod words;
 
 /// The text of an input before its first line end, and what follows.
