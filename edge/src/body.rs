@@ -3,7 +3,7 @@
 use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{ReadableStream, ReadableStreamDefaultReader};
+use web_sys::{ReadableStream, ReadableStreamDefaultReader, Request};
 
 /// Why there is no body.
 #[derive(Debug)]
@@ -12,6 +12,25 @@ pub(crate) enum BodyFault {
     TooLarge,
     /// The stream broke off.
     Broken,
+}
+
+/// The whole body of `request`, if it has at most `limit` bytes; `announced` is its `Content-Length`, to which the platform holds
+/// the caller: such a body is read in one step.
+pub(crate) async fn of_request(
+    request: &Request,
+    announced: Option<&str>,
+    limit: usize,
+) -> Result<Vec<u8>, BodyFault> {
+    let Some(length) = announced.and_then(|length| length.trim().parse::<usize>().ok()) else {
+        return read(request.body(), limit).await;
+    };
+    if length > limit {
+        return Err(BodyFault::TooLarge);
+    }
+    let broken = |_: JsValue| BodyFault::Broken;
+    let whole = JsFuture::from(request.array_buffer().map_err(broken)?).await.map_err(broken)?;
+    let body = Uint8Array::new(&whole).to_vec();
+    if body.len() <= limit { Ok(body) } else { Err(BodyFault::TooLarge) }
 }
 
 /// The whole of `stream`, if it has at most `limit` bytes.

@@ -104,6 +104,10 @@ pub(crate) async fn run(head: String, platform: Platform, before: Before) -> Res
 }
 
 impl Deliberation<'_> {
+    async fn read_body(&self, limit: usize) -> Result<Vec<u8>, BodyFault> {
+        body::of_request(&self.platform.request, self.head.header("content-length"), limit).await
+    }
+
     async fn run(&self, first: Option<Verdict>) -> Result<JsValue, JsValue> {
         let is_repeated = !self.failed_upstreams.is_empty();
         if first.is_none() {
@@ -135,7 +139,7 @@ impl Deliberation<'_> {
             match verdict {
                 Verdict::NeedsForm(limit) => {
                     // One byte more than a form may have, so that the next verdict can say so.
-                    match body::read(self.platform.request.body(), limit.saturating_add(1)).await {
+                    match self.read_body(limit.saturating_add(1)).await {
                         Ok(form) => looked_up.form = Some(form),
                         Err(fault) => return self.refuse(&refusal_of(&fault, limit)),
                     }
@@ -315,7 +319,7 @@ impl Deliberation<'_> {
         let body = match looked_up.form {
             Some(form) => form,
             None if matches!(self.head.method, "GET" | "HEAD") => Vec::new(),
-            None => match body::read(self.platform.request.body(), MAX_ORIGIN_BODY_BYTES).await {
+            None => match self.read_body(MAX_ORIGIN_BODY_BYTES).await {
                 Ok(body) => body,
                 Err(fault) => return self.refuse(&refusal_of(&fault, MAX_ORIGIN_BODY_BYTES)),
             },
