@@ -80,7 +80,7 @@ function publicHalf(seed) {
 }
 
 test("`wrangler dev` serves /ping and verifies a call", { timeout: READY_WITHIN + 60_000 }, async (t) => {
-  const { project } = await applyProject({});
+  const { project } = await applyProject({ limits: [{ by: "service", requests: 5, window: "24h", tier: "exact" }] });
   const { token, jti } = await issueServiceToken(project, "modal");
   const port = await freePort();
   const file = join(folder, "bindings.env");
@@ -130,6 +130,17 @@ test("`wrangler dev` serves /ping and verifies a call", { timeout: READY_WITHIN 
     assert.equal((await call(`Bearer ${token.slice(0, -1)}`)).status, 401);
     assert.equal((await http.get(`${base}/.well-known/oauth-authorization-server`)).json.issuer, issuer);
     assert.equal((await http.get(`${base}/sign-in`)).status, 200, "the origin takes its assertion");
+    // Every object that wrangler.toml binds is there and answers.
+    assert.match(verified.headers["ratelimit-policy"], /tier=exact/);
+    const statuses = [];
+    for (let turn = 0; turn < 6; turn += 1) statuses.push((await call(`Bearer ${token}`)).status);
+    assert.deepEqual(statuses, [200, 200, 200, 200, 429, 429]);
+    assert.equal((await http.post(`${base}/oauth/token`, { grant_type: "none" })).status, 401);
+    const metrics = (await http.get(`${base}/metrics`)).text;
+    for (const name of ["EXACT_LIMITS", "LOCATION_LIMIT", "POLICY_STORE"]) {
+      assert.match(metrics, new RegExp(`^gateward_edge_binding\\{name="${name}"\\} 1$`, "m"));
+    }
+    assert.match(metrics, /^gateward_edge_limits_total\{tier="location",outcome="allowed"\} \d+$/m);
   } finally {
     process.kill(-child.pid, "SIGTERM");
     const stubborn = setTimeout(() => process.kill(-child.pid, "SIGKILL"), 20_000);

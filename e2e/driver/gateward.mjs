@@ -38,6 +38,7 @@ export async function applyProject({
   credentials = ["access_token", "service_token"],
   clients = [],
   services = [],
+  limits = [],
 }) {
   const text = `[workspace]
 slug = "${project}"
@@ -50,7 +51,16 @@ upstreams = ["${upstream}"]
 scopes = ${list(scopes)}
 public = [{ method = "GET", path = "/health" }, { method = "GET", path = "/open/*" }]
 credentials = ${list(credentials)}
-${services
+${limits
+  .map(
+    (limit) => `[[project.service.limit]]
+by = "${limit.by}"
+requests = ${limit.requests}
+window = "${limit.window}"
+tier = "${limit.tier ?? "isolate"}"
+`,
+  )
+  .join("")}${services
   .map(
     (service) => `[[project.service]]
 slug = "${service.slug}"
