@@ -84,7 +84,7 @@ impl Counters {
         increment(self.look_ups.entry((kind, outcome)).or_default());
     }
 
-    /// Counts what a limiter outside this isolate said.
+    /// Counts what a limiter outside this isolate said, and what this isolate's own refused.
     pub(crate) fn limit(&mut self, tier: &'static str, outcome: &'static str) {
         increment(self.limits.entry((tier, outcome)).or_default());
     }
@@ -120,7 +120,12 @@ impl Counters {
         family(&mut text, name, "counter", "Questions of this isolate to origin and platform, by outcome.");
         pairs(&mut text, name, ["kind", "outcome"], &self.look_ups);
         let name = "gateward_edge_limits_total";
-        family(&mut text, name, "counter", "Answers of limiters outside this isolate, by tier.");
+        family(
+            &mut text,
+            name,
+            "counter",
+            "Answers of limiters outside this isolate, and refusals of its own, by tier.",
+        );
         pairs(&mut text, name, ["tier", "outcome"], &self.limits);
         let name = "gateward_edge_binding";
         family(&mut text, name, "gauge", "Whether a binding that may be left out is there.");

@@ -3,6 +3,7 @@
 use shared::{
     decide::{Document, Refusal, Rendered, ToUpstream, Verdict},
     header, metadata,
+    policy::Tier,
     time::UnixMillis,
 };
 use wasm_bindgen::prelude::*;
@@ -44,6 +45,10 @@ impl Responder<'_> {
     /// A refusal, counted and logged.
     pub(crate) fn refuse(&self, refusal: &Refusal) -> Result<Response, JsValue> {
         let answer = refusal.render(&self.configuration.issuer, self.head.request_id);
+        // What others count, they have said already.
+        if refusal.quota.as_ref().is_some_and(|report| report.tier == Tier::Isolate) {
+            isolate::with_counters(|counters| counters.limit("isolate", "refused"));
+        }
         Ok(self.record(refusal.kind(), rendered(&answer, self.head.method)?))
     }
 
