@@ -169,6 +169,8 @@ async fn from_an_empty_server_to_a_token_and_its_events_on_the_read_side() {
     let revoked = gateward.json(&["token", "revoke", jti, "--reason", "test", "--json"]);
     assert_eq!(revoked["was_revoked_before"], false);
 
+    let edges = gateward.json(&["edges", "--json"]);
+    assert_eq!((&edges["policy_version"], &edges["isolates"]), (&0.into(), &serde_json::json!([])));
     assert_eq!(gateward.json(&["outbox", "stats", "--json"])[0]["queued"], 5);
     let drained = gateward.json(&["forward", "--once", "--json"]);
     assert_eq!((&drained["delivered"], &drained["waiting"]), (&5.into(), &0.into()));

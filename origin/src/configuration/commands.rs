@@ -346,6 +346,21 @@ mod tests {
     }
 
     #[test]
+    fn the_ages_of_a_policy_must_be_in_order() {
+        let variables = |pairs: &[(&str, &str)]| -> Vec<_> {
+            let faults = check(&Source::of(pairs.iter().copied())).unwrap_err();
+            let all = faults.0.iter().map(|fault| fault.variable);
+            all.filter(|name| name.starts_with("POLICY_") && *name != "POLICY_SIGNING_KEY").collect()
+        };
+        assert!(variables(&[]).is_empty());
+        assert!(variables(&[("POLICY_STALE_LIMIT", "5"), ("POLICY_HARD_LIMIT", "6")]).is_empty());
+        assert_eq!(variables(&[("POLICY_SOFT_LIMIT", "6")]), ["POLICY_SOFT_LIMIT"]);
+        assert_eq!(variables(&[("POLICY_HARD_LIMIT", "5")]), ["POLICY_STALE_LIMIT"]);
+        assert_eq!(variables(&[("POLICY_HARD_LIMIT", "2d")]), ["POLICY_HARD_LIMIT"]);
+        assert_eq!(variables(&[("POLICY_REVOCATION_LIST", "5")]), ["POLICY_REVOCATION_LIST"]);
+    }
+
+    #[test]
     fn a_faulty_value_with_a_default_is_still_a_fault() {
         let source = Source::of([
             ("FORWARDER_DATABASE_URL", "postgres://f:secret@localhost/gateward"),

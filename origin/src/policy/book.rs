@@ -5,6 +5,7 @@ use std::sync::{
     Arc, PoisonError, RwLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
+use std::time::Duration;
 
 use shared::{
     base64url,
@@ -28,6 +29,8 @@ use crate::{
 const MEANWHILE_MILLIS: u64 = 2_000;
 /// How often an identifier is drawn again that a filter hits.
 const MOST_DRAWS: usize = 8;
+/// After a filter could not be built, how long this process waits before it tries again: the attempt itself is work for the database.
+const BUILD_AGAIN: Duration = Duration::from_secs(10);
 
 /// The policy in force and what is needed to make the next.
 pub struct PolicyBook {
@@ -148,7 +151,10 @@ impl PolicyBook {
                     changes.fetch_add(1, Ordering::SeqCst);
                     tracing::info!(?built, "the filter of revocations was built");
                 }
-                Err(error) => tracing::error!(%error, "the filter of revocations was not built"),
+                Err(error) => {
+                    tracing::error!(%error, "the filter of revocations was not built");
+                    tokio::time::sleep(BUILD_AGAIN).await;
+                }
             }
             drop(done);
         });
