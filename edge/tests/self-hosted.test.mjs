@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
-import { Keys, Origin, accessToken, request, rigTest, spawnWorkerd, startUpstream, textBindings } from "./rig.mjs";
+import { Key, Keys, Origin, accessToken, request, rigTest, spawnWorkerd, startUpstream, textBindings } from "./rig.mjs";
 
 const freePort = () => new Promise((resolve) => {
   const server = createServer().listen(0, "127.0.0.1", () => {
@@ -16,7 +16,7 @@ const freePort = () => new Promise((resolve) => {
   });
 });
 
-rigTest("a generated configuration starts, holds no secret, and keeps exact counts over a restart", async (rig) => {
+rigTest("a generated configuration holds no secret, and keeps exact counts and the policy over a restart", async (rig) => {
   const { XTASK } = process.env;
   assert.ok(XTASK, "XTASK must name the binary of xtask");
   const folder = mkdtempSync(join(tmpdir(), "gateward self-hosted-"));
@@ -43,11 +43,18 @@ rigTest("a generated configuration starts, holds no secret, and keeps exact coun
     for (let turn = 0; turn < 2; turn += 1) statuses.push((await request(port, "/notes/api/x", { token: accessToken(keys) })).status);
     assert.equal((await request(port, "/metrics")).status, 401);
     const metrics = await request(port, "/metrics", { token: bindings.METRICS_TOKEN });
-    for (const [name, bound] of [["EXACT_LIMITS", 1], ["REGION", 1], ["METRICS_TOKEN", 1], ["LOCATION_LIMIT", 0], ["POLICY_STORE", 0]]) {
+    for (const [name, bound] of [["EXACT_LIMITS", 1], ["REGION", 1], ["METRICS_TOKEN", 1], ["LOCATION_LIMIT", 0], ["POLICY_STORE", 1]]) {
       assert.match(metrics.text, new RegExp(`^gateward_edge_binding\\{name="${name}"\\} ${bound}$`, "m"));
     }
+    // The copy is written beside the answers.
+    while (!/kind="policy_store",outcome="written"\} 1/.test((await request(port, "/metrics", { token: bindings.METRICS_TOKEN })).text)) await request(port, "/ping");
     await edge.kill();
   }
   assert.deepEqual(statuses, [200, 200, 200, 429]);
+  // With the origin gone, the next one starts with the policy that the last one had.
+  await origin.server.stop();
+  await spawnWorkerd(rig, file, ["http"], { ...bindings, ORIGIN_URL: origin.server.url });
+  assert.equal((await request(port, "/notes/api/health")).status, 429);
+  assert.equal((await request(port, "/notes/api/x", { token: accessToken(keys, {}, new Key("k1")) })).status, 401);
   assert.deepEqual(origin.faults, []);
 });

@@ -28,9 +28,9 @@ pub(crate) struct Options {
     /// The port to listen on
     #[arg(long, default_value_t = 8787)]
     port: u16,
-    /// The folder that keeps what the exact limiter counted [default: beside the configuration]
+    /// The folder that keeps what the exact limiter counted and the policy's last good copy [default: beside the configuration]
     #[arg(long, value_name = "DIR")]
-    objects: Option<PathBuf>,
+    state: Option<PathBuf>,
 }
 
 /// Writes the configuration.
@@ -40,16 +40,16 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     let stem = stem.context("--out must name a file, such as edge.capnp")?;
     let folder = configuration.parent().context("--out must name a file, such as edge.capnp")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let objects = match &options.objects {
-        Some(objects) => std::path::absolute(objects).context("--objects is not a usable path")?,
-        None => folder.join(format!("{stem}-objects")),
+    let state = match &options.state {
+        Some(state) => std::path::absolute(state).context("--state is not a usable path")?,
+        None => folder.join(format!("{stem}-state")),
     };
     let modules = folder.join(format!("{stem}-modules"));
     let dist = {
         let _turn = setup::take_turn(project)?;
         setup::edge::build(project)?
     };
-    let layout = Layout { configuration, modules, objects, address: options.address, port: options.port };
+    let layout = Layout { configuration, modules, state, address: options.address, port: options.port };
     workerd::write(&dist, &layout)?;
     say(&format!("  ✓ {}", layout.configuration.display()));
     say(&format!("    its bindings come from the environment: {}", BINDINGS.join(", ")));

@@ -176,7 +176,7 @@ impl Places<'_> {
         let layout = workerd::Layout {
             configuration: configuration.clone(),
             modules: folder.join("modules"),
-            objects: folder.join("objects"),
+            state: folder.join("state"),
             address: Ipv4Addr::LOCALHOST.into(),
             port: self.ports.edge,
         };

@@ -26,14 +26,19 @@ pub(crate) const BINDINGS: [&str; 12] = [
 /// The same date as in `wrangler.toml`.
 pub(crate) const COMPATIBILITY_DATE: &str = "2026-10-20";
 
+/// Below the folder for what is kept: what the exact limiter counted.
+const OBJECTS: &str = "objects";
+/// The same: the policy's last good copy.
+const POLICY: &str = "policy";
+
 /// Where an edge on workerd has what.
 pub(crate) struct Layout {
     /// The configuration, to be written.
     pub(crate) configuration: PathBuf,
     /// The folder for its modules, beside the configuration. Whatever was in it goes.
     pub(crate) modules: PathBuf,
-    /// The folder that keeps what the exact limiter counted, from one start to the next.
-    pub(crate) objects: PathBuf,
+    /// The folder that keeps what must outlive a start: what the exact limiter counted, and the policy's last good copy.
+    pub(crate) state: PathBuf,
     /// The address that the edge listens on.
     pub(crate) address: IpAddr,
     /// Its port.
@@ -42,11 +47,13 @@ pub(crate) struct Layout {
 
 /// Copies the modules (a later build must not change a running worker's next start) and writes the configuration.
 pub(crate) fn write(dist: &Path, layout: &Layout) -> Result<()> {
-    let Layout { configuration, modules: folder, objects, .. } = layout;
+    let Layout { configuration, modules: folder, .. } = layout;
     if folder.exists() {
         std::fs::remove_dir_all(folder).with_context(|| format!("cannot clear {}", folder.display()))?;
     }
-    std::fs::create_dir_all(objects).with_context(|| format!("cannot create {}", objects.display()))?;
+    for kept in [layout.state.join(OBJECTS), layout.state.join(POLICY)] {
+        std::fs::create_dir_all(&kept).with_context(|| format!("cannot create {}", kept.display()))?;
+    }
     let modules = edge::modules(dist)?;
     for module in &modules {
         let (from, to) = (dist.join(module), folder.join(module));
@@ -62,7 +69,11 @@ pub(crate) fn write(dist: &Path, layout: &Layout) -> Result<()> {
 fn text(modules: &[String], layout: &Layout) -> Result<String> {
     let folder = layout.modules.file_name().and_then(|name| name.to_str());
     let folder = folder.context("the folder for the modules has no name that is text")?;
-    let objects = layout.objects.to_str().context("the folder for the objects is not text")?;
+    let state = |name: &str| {
+        let folder = layout.state.join(name);
+        folder.to_str().map(quoted).context("the folder for what is kept is not text")
+    };
+    let (objects, policy) = (state(OBJECTS)?, state(POLICY)?);
     let modules: Vec<String> = modules
         .iter()
         .filter_map(|name| {
@@ -88,6 +99,8 @@ const config :Workerd.Config = (
     (name = "edge", worker = .edge),
     # What the exact limiter counted: keep it from one start to the next.
     (name = "objects", disk = (path = {objects}, writable = true)),
+    # The policy's last good copy, as a file: a folder answers like a key-value store.
+    (name = "policy-store", disk = (path = {policy}, writable = true)),
     # Upstreams are internal: the edge may reach private addresses.
     (name = "internet", network = (
       allow = ["public", "private", "local"],
@@ -104,6 +117,7 @@ const edge :Workerd.Worker = (
   bindings = [
 {bindings}
     (name = "EXACT_LIMITS", durableObjectNamespace = "ExactLimits"),
+    (name = "POLICY_STORE", kvNamespace = "policy-store"),
   ],
   durableObjectNamespaces = [
     (className = "ExactLimits", uniqueKey = "gateward-exact-limits", enableSql = true),
@@ -112,7 +126,6 @@ const edge :Workerd.Worker = (
   compatibilityDate = "{COMPATIBILITY_DATE}",
 );
 "#,
-        objects = quoted(objects),
         modules = modules.join("\n"),
         bindings = bindings.join("\n"),
     ))
