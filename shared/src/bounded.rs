@@ -24,6 +24,18 @@ impl<K: Eq + Hash, V: Clone> BoundedMap<K, V> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
+    /// The value of `key`, if it is remembered; what is used this way outlives what is only kept.
+    pub fn touch(&mut self, key: &K) -> Option<&V>
+    where
+        K: Clone,
+    {
+        if !self.young.contains_key(key) {
+            let value = self.old.remove(key)?;
+            self.insert(key.clone(), value);
+        }
+        self.young.get(key)
+    }
+
     /// Remembers `value` for `key`.
     pub fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.generation && !self.young.contains_key(&key) {
@@ -74,5 +86,17 @@ mod tests {
             }
         }
         assert_eq!(map.get(&0), None);
+    }
+
+    #[test]
+    fn what_is_used_outlives_what_is_only_kept() {
+        let mut map = BoundedMap::new(100);
+        for key in 0..10_000u32 {
+            map.insert(key, key);
+            assert_eq!(map.touch(&0), Some(&0));
+            assert!(map.len() <= 200);
+        }
+        assert_eq!(map.get(&1), None);
+        assert_eq!(map.touch(&1), None);
     }
 }

@@ -120,8 +120,8 @@ impl Memory {
         TokenKey(hasher.finish128().as_bytes())
     }
 
-    pub(super) fn verified(&self, key: &TokenKey) -> Option<VerifiedToken> {
-        self.tokens.get(key).cloned()
+    pub(super) fn verified(&mut self, key: &TokenKey) -> Option<VerifiedToken> {
+        self.tokens.touch(key).cloned()
     }
 
     pub(super) fn remember(&mut self, key: TokenKey, token: VerifiedToken) {
