@@ -65,6 +65,8 @@ impl Cast {
             Ok::<_, anyhow::Error>(upstream)
         };
         let upstream = edge("edge", &|upstream| Ok((mint.policy(upstream), None)))?;
+        // Of its own, so that what was seen is not pushed out by what is new.
+        edge("seen", &|upstream| Ok((mint.policy(upstream), None)))?;
         edge("big", &|upstream| mint.big_policy(upstream).map(|(policy, filter)| (policy, Some(filter))))?;
         edge("limited", &|upstream| {
             let reached = Quota { requests: 1, window_seconds: 86_400 };

@@ -110,6 +110,7 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     let mut cast = Cast::gather(project, &mint)?;
     if let Some(folder) = &options.beside {
         cast.add_build("other", folder)?;
+        cast.add_build("otherSeen", folder)?;
     }
     let series = if wants(Part::Throughput) { throughput(&cast, options, &mut mint)? } else { Vec::new() };
     let mut measures = Vec::new();
@@ -185,8 +186,9 @@ fn throughput(cast: &Cast, options: &Options, mint: &mut Mint) -> Result<Vec<Ser
         options.seconds
     ));
     for scenario in &scenarios {
+        // Long enough for every live token to be seen.
         scenario
-            .measure(connections, Duration::from_millis(700), &mut tokens, mint)
+            .measure(connections, Duration::from_millis(1500), &mut tokens, mint)
             .with_context(|| format!("warming up: {}", scenario.name))?;
     }
     for round in 0..options.rounds {
@@ -300,13 +302,13 @@ fn scenarios(stage: &Stage, cast: &Cast) -> Result<Vec<Scenario>> {
     let least = [
         scenario(PLAIN, "passthrough", plain.clone(), "200")?,
         scenario(HEADERS, "headers", plain, "200")?,
-        scenario(SEEN, "edge", items(TokenChoice::Live), "200")?,
+        scenario(SEEN, "seen", items(TokenChoice::Live), "200")?,
         scenario(NEW, "edge", items(TokenChoice::New), "200")?,
         scenario(DAMAGED, "edge", items(TokenChoice::Damaged), "401")?,
     ];
     if cast.worker("other").is_ok() {
         let other = [
-            scenario(OTHER_SEEN, "other", items(TokenChoice::Live), "200")?,
+            scenario(OTHER_SEEN, "otherSeen", items(TokenChoice::Live), "200")?,
             scenario(OTHER_NEW, "other", items(TokenChoice::New), "200")?,
             scenario(OTHER_DAMAGED, "other", items(TokenChoice::Damaged), "401")?,
         ];
