@@ -45,7 +45,7 @@ const said = (members = {}) => ({ "X-Said": JSON.stringify({ certPresented: "1",
 gatewayTest("a certificate that Cloudflare verified counts, one that is revoked does not", async ({ upstream, edge }) => {
   const call = async (headers) => slug(await edge.request("/notes/api/x", { headers }));
   assert.equal(await call(said()), "200 ok");
-  assert.equal(upstream.requests.at(-1).headers["x-gateway-token-id"], "cert-1");
+  assert.equal(upstream.requests.at(-1).headers["x-gateway-token-id"], "notes/cert-1");
   assert.match(upstream.requests.at(-1).headers["x-gateway-subject"], /billing/);
   for (const members of [
     { certRevoked: "1" },

@@ -182,10 +182,12 @@ async fn valid(scope: &mut Scope, now: OffsetDateTime) -> Result<Vec<u64>, Datab
     }
     // As many as projects name: few.
     let certificates: Vec<String> =
-        sqlx::query_scalar("SELECT DISTINCT id FROM project_certificates LIMIT $1")
-            .bind(PAGE)
-            .fetch_all(scope.connection())
-            .await?;
+        sqlx::query_scalar(
+            "SELECT p.slug || '/' || c.id FROM project_certificates AS c JOIN projects AS p ON p.id = c.project_id LIMIT $1",
+        )
+        .bind(PAGE)
+        .fetch_all(scope.connection())
+        .await?;
     hashes.extend(certificates.iter().map(|id| entry_hash("jti", id)));
     Ok(hashes)
 }

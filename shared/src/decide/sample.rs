@@ -127,7 +127,7 @@ pub fn policy() -> Policy {
         certificates: BTreeMap::from([
             (thumbprint(CERTIFICATE), certificate("cert-1", None)),
             (thumbprint(b"an old certificate"), certificate("cert-0", Some(NOW.seconds()))),
-            (thumbprint(b"a revoked certificate"), certificate("revoked-jti", None)),
+            (thumbprint(b"a revoked certificate"), certificate("revoked", None)),
         ]),
         credential_epoch: 7,
         ..Project::default()
@@ -163,7 +163,10 @@ pub fn policy() -> Policy {
         projects: BTreeMap::from([("notes".into(), notes), ("captionacc".into(), captionacc)]),
         limits: Limits { address: generous, credential: generous, client: generous },
         revocations: Revocations {
-            tokens: BTreeMap::from([("revoked-jti".into(), NOW.seconds().saturating_add(600))]),
+            tokens: BTreeMap::from([
+                ("notes/revoked".into(), NOW.seconds().saturating_add(600)),
+                ("revoked-jti".into(), NOW.seconds().saturating_add(600)),
+            ]),
             grants: BTreeMap::from([("revoked-grant".into(), NOW.seconds().saturating_add(600))]),
             subjects: BTreeMap::from([("cut-off-subject".into(), NOW.seconds())]),
             clients: BTreeMap::from([("cli".into(), NOW.seconds().saturating_sub(60))]),

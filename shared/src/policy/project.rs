@@ -268,7 +268,7 @@ pub struct IssuerKey {
 /// Who a client certificate stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateIdentity {
-    /// The id that revocations name.
+    /// Its id in the project; revocations and logs name it `{project}/{id}`.
     pub id: String,
     /// The calling service.
     pub service: String,

@@ -13,7 +13,7 @@ use crate::{
     base64url,
     dpop::{Proof, ProofFault, ProvedRequest},
     jwt::{Claims, SignatureCheck},
-    policy::{Credential, Project},
+    policy::Credential,
     problem::ProblemType,
     time::UnixMillis,
 };
@@ -28,10 +28,11 @@ pub(super) fn certificate(facts: &Facts<'_>) -> Option<String> {
 
 /// The service that a certificate stands for.
 pub(super) fn caller_of_certificate(
-    project: &Project,
+    place: Place<'_>,
     thumbprint: &str,
     now: UnixMillis,
 ) -> Result<Caller, Refusal> {
+    let Place { project, project_slug, .. } = place;
     let identity = project.certificates.get(thumbprint).ok_or_else(|| {
         Refusal::invalid_token(ProblemType::TokenUnknownKey, "The project knows no such client certificate.")
     })?;
@@ -48,7 +49,8 @@ pub(super) fn caller_of_certificate(
         exp: identity.not_after.unwrap_or(u64::MAX),
         nbf: None,
         iat: 0,
-        jti: identity.id.clone(),
+        // Unique in its project only.
+        jti: format!("{project_slug}/{}", identity.id),
         client_id: None,
         scope: identity.scopes.clone(),
         sid: None,

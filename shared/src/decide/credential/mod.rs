@@ -50,7 +50,7 @@ pub(super) fn identify(
     let caller = match &presented {
         Presented::Nothing => match binding::certificate(facts) {
             Some(thumbprint) if place.accepted.contains(&Credential::ClientCertificate) => {
-                binding::caller_of_certificate(place.project, &thumbprint, now).map_err(Verdict::Refuse)?
+                binding::caller_of_certificate(place, &thumbprint, now).map_err(Verdict::Refuse)?
             }
             _ => return Err(Verdict::Refuse(Refusal::credential_missing())),
         },
