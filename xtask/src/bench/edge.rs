@@ -15,7 +15,7 @@ use super::load::{self, Sample, Server};
 use super::report::{Ratio, Report, Series};
 use super::stage::Stage;
 use super::tokens::Mint;
-use super::{cold_start, instructions, size};
+use super::{cold_start, instructions, process, size};
 use crate::entropy;
 use crate::progress::{Step, say};
 use crate::project::Project;
@@ -105,6 +105,7 @@ enum Part {
 
 /// Runs the bench.
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
+    let load_before = process::load_average();
     let wants = |part: Part| options.only.is_empty() || options.only.contains(&part);
     let mut mint = Mint::new(&entropy::bytes32()?);
     let mut cast = Cast::gather(project, &mint)?;
@@ -148,8 +149,13 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
             "`cargo xtask bench edge`: one workerd process with all workers, one upstream, one load thread with {} keep-alive connections, {} rounds of {} s a worker in turning order, \
              {} live tokens where tokens are seen again and {} where they are more than the edge remembers (EdDSA). Ratios are medians of the ratios within a round: of requests a second, \
              and of user CPU time of the workerd process for a request, which the load thread and other programs disturb less. The pass-through with header edits sets and deletes what \
-             Gateward does for that request. The big policy has 10,000 clients, 1,000 routes and 100,000 revocations.",
-            options.connections, options.rounds, options.seconds, options.tokens, options.many_tokens
+             Gateward does for that request. The big policy has 10,000 clients, 1,000 routes and 100,000 revocations. {}",
+            options.connections,
+            options.rounds,
+            options.seconds,
+            options.tokens,
+            options.many_tokens,
+            busy(load_before)
         ),
         series,
         ratios: if wants(Part::Throughput) { ratios } else { Vec::new() },
@@ -162,6 +168,15 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
         println!("\n{}", report.table());
     }
     Ok(())
+}
+
+/// How busy the machine was with everything that ran on it, for whoever reads the figures.
+fn busy(before: Option<f64>) -> String {
+    let (Some(before), Some(after)) = (before, process::load_average()) else { return String::new() };
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    format!(
+        "The machine's load average was {before:.1} when it began and {after:.1} when it ended, on {processors} processors."
+    )
 }
 
 fn throughput(cast: &Cast, options: &Options, mint: &mut Mint) -> Result<Vec<Series>> {

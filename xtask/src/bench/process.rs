@@ -1,4 +1,4 @@
-//! What a process has used, from `/proc`: user CPU time. Linux alone has it; elsewhere there is nothing to say.
+//! What a process has used, and how busy the machine is, from `/proc`. Linux alone has it; elsewhere there is nothing to say.
 
 use std::fs;
 use std::time::Duration;
@@ -13,4 +13,9 @@ pub(crate) fn user_time(pid: u32) -> Option<Duration> {
     let (_, fields) = text.rsplit_once(')')?;
     let ticks: u32 = fields.split_whitespace().nth(11)?.parse().ok()?;
     Some(Duration::from_secs(1) / TICKS_PER_SECOND * ticks)
+}
+
+/// How many tasks wanted to run over the last minute, on average.
+pub(crate) fn load_average() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
