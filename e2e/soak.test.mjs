@@ -8,7 +8,7 @@ import { writeFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { control, gateway, issuer, record, startWhatIsStopped } from "./driver/gateway.mjs";
-import { issueServiceToken } from "./driver/gateward.mjs";
+import { gateward, issueServiceToken } from "./driver/gateward.mjs";
 import { HttpClient } from "./driver/http-client.mjs";
 import { OAuthApp } from "./driver/oauth-app.mjs";
 import { Person } from "./driver/person.mjs";
@@ -184,13 +184,13 @@ async function killOrigin(soak) {
   return kills;
 }
 
-/** A token that was good and is refused everywhere by now. */
+/** A token that was good and is refused everywhere by now; one that lives longer than any run, so that it does not expire meanwhile. */
 async function revokedToken() {
-  const tokens = await new Person().signInTo(app);
-  assert.equal((await app.revoke(tokens.refresh_token)).status, 200);
-  const isRefused = async () => (await app.call(tokens.access_token)).status === 401;
+  const { token, jti } = await issueServiceToken(app.project, "soak");
+  await gateward("token", "revoke", jti, "--reason", "soak", "--json");
+  const isRefused = async () => (await app.call(token)).status === 401;
   await until("a revocation bites", isRefused, { within: 6_000, every: 100 });
-  return tokens.access_token;
+  return token;
 }
 
 /** A service token whose time is over, signed as it must be. */
