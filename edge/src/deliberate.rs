@@ -267,10 +267,15 @@ impl Deliberation<'_> {
         let has_store = self.configuration.has(POLICY_STORE);
         let hopes_for_copy = has_store && !isolate::store_had_nothing();
         self.refresh(if hopes_for_copy { refresh::REFRESH_MILLIS } else { refresh::LOAD_MILLIS }).await;
-        let is_served = isolate::in_force()
-            .is_some_and(|in_force| in_force.freshness(clock::now()) != Freshness::Expired);
-        if has_store && !is_served {
+        let is_served = || {
+            isolate::in_force().is_some_and(|in_force| in_force.freshness(clock::now()) != Freshness::Expired)
+        };
+        if has_store && !is_served() {
             refresh::take_from_store(&self.configuration, &self.platform.env).await;
+            if hopes_for_copy && !is_served() {
+                // There was none: the origin has all the time that it has without a store.
+                self.refresh(refresh::LOAD_MILLIS).await;
+            }
         }
     }
 

@@ -354,7 +354,29 @@ fn without_own_cookies(cookie: &str) -> Option<String> {
     if !cookie.contains(OWN_COOKIE_PREFIX) {
         return Some(cookie.into());
     }
-    let kept: Vec<&str> =
-        cookie.split(';').map(str::trim).filter(|pair| !pair.starts_with(OWN_COOKIE_PREFIX)).collect();
-    (!kept.is_empty()).then(|| kept.join("; "))
+    // Several lines arrive joined by commas, which a value can hold as well: what follows one is ours by its name alone.
+    let mut kept = String::new();
+    let mut separator = "";
+    for piece in cookie.split_inclusive([';', ',']) {
+        let pair = piece.trim_end_matches([';', ',']);
+        if pair.trim().starts_with(OWN_COOKIE_PREFIX) {
+            separator = "; ";
+            continue;
+        }
+        match separator {
+            "; " => {
+                if !kept.is_empty() {
+                    kept.push_str(separator);
+                }
+                kept.push_str(pair.trim());
+            }
+            before => {
+                kept.push_str(before);
+                kept.push_str(pair);
+            }
+        }
+        separator = if piece.ends_with(',') { "," } else { ";" };
+    }
+    let kept = kept.trim();
+    (!kept.is_empty()).then(|| kept.into())
 }
