@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use shared::{
-    decide::{Certificate, Facts, LookedUp},
+    decide::{Certificate, Facts},
     path::target_of_url,
 };
 
@@ -102,24 +102,10 @@ impl<'a> Head<'a> {
                 certificate::Presented::Der(der) => Certificate::Der(der),
                 certificate::Presented::Thumbprint(thumbprint) => Certificate::Thumbprint(*thumbprint),
             }),
-            accept: self.header("accept"),
-            api_key: self.header("x-api-key"),
-            authorization: self.header("authorization"),
-            content_length: self.header("content-length"),
-            content_type: self.header("content-type"),
-            cookie: self.header("cookie"),
-            cors_headers: self.header("access-control-request-headers"),
-            cors_method: self.header("access-control-request-method"),
-            dpop: self.header("dpop"),
-            fetch_site: self.header("sec-fetch-site"),
-            origin: self.header("origin"),
-            traceparent: self.header("traceparent"),
-            transfer_encoding: self.header("transfer-encoding"),
-            upgrade: self.header("upgrade"),
             header_names: &self.header_names,
             header_bytes: self.header_bytes,
             request_id: self.request_id,
-            looked_up: LookedUp::default(),
+            ..Facts::of_headers(|name| self.header(name))
         }
     }
 }

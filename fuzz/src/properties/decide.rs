@@ -61,24 +61,11 @@ impl<'a> Request<'a> {
             method: self.method,
             target: self.target,
             address: self.header("address").unwrap_or("192.0.2.1"),
-            accept: self.header("accept"),
-            api_key: self.header("x-api-key"),
             authorization: self.bearer.as_deref().or(self.header("authorization")),
-            content_length: self.header("content-length"),
-            content_type: self.header("content-type"),
-            cookie: self.header("cookie"),
-            cors_headers: self.header("access-control-request-headers"),
-            cors_method: self.header("access-control-request-method"),
-            dpop: self.header("dpop"),
-            fetch_site: self.header("sec-fetch-site"),
-            origin: self.header("origin"),
-            traceparent: self.header("traceparent"),
-            transfer_encoding: self.header("transfer-encoding"),
-            upgrade: self.header("upgrade"),
             header_names: &self.names,
             header_bytes: self.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
             request_id: "r1",
-            ..Facts::default()
+            ..Facts::of_headers(|name| self.header(name))
         }
     }
 }

@@ -119,6 +119,29 @@ pub struct ChargeAnswer {
     pub outcome: Option<Outcome>,
 }
 
+impl<'a> Facts<'a> {
+    /// The facts that headers hold; `header` gives the value of one by its lower-case name.
+    pub fn of_headers(header: impl Fn(&str) -> Option<&'a str>) -> Self {
+        Self {
+            accept: header("accept"),
+            api_key: header("x-api-key"),
+            authorization: header("authorization"),
+            content_length: header("content-length"),
+            content_type: header("content-type"),
+            cookie: header("cookie"),
+            cors_headers: header("access-control-request-headers"),
+            cors_method: header("access-control-request-method"),
+            dpop: header("dpop"),
+            fetch_site: header("sec-fetch-site"),
+            origin: header("origin"),
+            traceparent: header("traceparent"),
+            transfer_encoding: header("transfer-encoding"),
+            upgrade: header("upgrade"),
+            ..Self::default()
+        }
+    }
+}
+
 impl Facts<'_> {
     /// Whether a body is announced (RFC 9112 §6.3).
     pub(super) fn has_body(&self) -> bool {

@@ -46,6 +46,11 @@ impl<'a> Target<'a> {
         let of_route = self.matched.route.and_then(|route| route.credentials.as_ref());
         of_route.unwrap_or(&self.service.credentials)
     }
+
+    /// The largest body here, in bytes.
+    fn max_body_bytes(&self) -> Option<u64> {
+        self.matched.route.and_then(|route| route.max_body_bytes).or(self.service.max_body_bytes)
+    }
 }
 
 pub(super) fn decide(
@@ -139,7 +144,7 @@ fn admit(
     {
         return Err(Refusal::origin_not_allowed());
     }
-    let max_body_bytes = route.and_then(|route| route.max_body_bytes).or(service.max_body_bytes);
+    let max_body_bytes = target.max_body_bytes();
     let announced = facts.content_length.and_then(|length| length.trim().parse::<u64>().ok());
     if let (Some(limit), Some(announced)) = (max_body_bytes, announced)
         && announced > limit
@@ -238,7 +243,6 @@ fn forward(
         ));
     }
     let route = target.matched.route;
-    let max_body_bytes = route.and_then(|route| route.max_body_bytes).or(service.max_body_bytes);
     Ok(Verdict::Upstream(ToUpstream {
         base: chosen.upstream.url.clone(),
         target: upstream_target,
@@ -247,7 +251,9 @@ fn forward(
         answer,
         timeout_millis: route.and_then(|route| route.timeout_millis).or(service.timeout_millis),
         // An announced length was judged, and the platform holds the caller to it.
-        max_body_bytes: max_body_bytes.filter(|_| facts.content_length.is_none() && facts.has_body()),
+        max_body_bytes: target
+            .max_body_bytes()
+            .filter(|_| facts.content_length.is_none() && facts.has_body()),
         report: chosen.is_probe,
         is_upgrade: is_upgrade(facts),
     }))

@@ -30,8 +30,8 @@ impl Audience {
     }
 }
 
-/// Claims of an access token (RFC 9068 §2.2) or a service token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Claims of an access token (RFC 9068 §2.2) or a service token. The default has expired.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// Issuer. Absent only in the seed's HS256 service tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -169,17 +169,6 @@ pub struct PublicRoute {
     pub path: String,
 }
 
-impl PublicRoute {
-    /// Whether the route covers this method and decoded path.
-    pub fn covers(&self, method: &str, path: &str) -> bool {
-        let path_matches = match self.path.strip_suffix("/*") {
-            Some(prefix) => path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')),
-            None => self.path == path,
-        };
-        self.method == method && path_matches
-    }
-}
-
 /// A path below the service with rules of its own. What it leaves out, the service's settings fill in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
@@ -278,27 +267,4 @@ pub struct CertificateIdentity {
     /// The second from which it is not believed any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<u64>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_public_route_matches_method_and_whole_segments() {
-        let exact = PublicRoute { method: "GET".into(), path: "/health".into() };
-        assert!(exact.covers("GET", "/health"));
-        for (method, path) in [
-            ("POST", "/health"),
-            ("GET", "/health/"),
-            ("GET", "/healthz"),
-            ("GET", "/Health"),
-            ("get", "/health"),
-        ] {
-            assert!(!exact.covers(method, path), "{method} {path}");
-        }
-        let below = PublicRoute { method: "GET".into(), path: "/assets/*".into() };
-        assert!(below.covers("GET", "/assets/a/b") && below.covers("GET", "/assets/"));
-        assert!(!below.covers("GET", "/assets") && !below.covers("GET", "/assetsx/a"));
-    }
 }

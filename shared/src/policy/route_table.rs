@@ -192,6 +192,25 @@ mod tests {
     }
 
     #[test]
+    fn a_public_route_matches_method_and_whole_segments() {
+        let service = service(&[], &[("GET", "/health"), ("GET", "/assets/*")]);
+        let table = RouteTable::of(&service);
+        let covers = |method: &str, path: &str| table.rules(&service, method, path).is_public;
+        assert!(covers("GET", "/health"));
+        for (method, path) in [
+            ("POST", "/health"),
+            ("GET", "/health/"),
+            ("GET", "/healthz"),
+            ("GET", "/Health"),
+            ("get", "/health"),
+        ] {
+            assert!(!covers(method, path), "{method} {path}");
+        }
+        assert!(covers("GET", "/assets/a/b") && covers("GET", "/assets/"));
+        assert!(!covers("GET", "/assets") && !covers("GET", "/assetsx/a"));
+    }
+
+    #[test]
     fn a_public_route_of_a_method_does_not_open_what_a_route_of_that_method_closes() {
         let service = service(&[(&["GET"], "/a")], &[("GET", "/a")]);
         assert_eq!(found(&service, "GET", "/a"), "/a");

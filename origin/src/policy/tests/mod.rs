@@ -66,7 +66,7 @@ async fn an_edge_gets_what_the_rows_say_signed_and_learns_cheaply_that_nothing_c
         let service = &active.policy.projects["notes"].services["api"];
         assert_eq!(service.upstreams, [Upstream::new("http://127.0.0.1:9100")]);
         assert_eq!(service.credentials, [Credential::AccessToken, Credential::ApiKey]);
-        assert!(service.public[0].covers("GET", "/health"));
+        assert!(active.routes("notes", "api").unwrap().rules(service, "GET", "/health").is_public);
         assert_eq!(active.policy.clients["app"].redirect_uris, ["https://app.test/cb"]);
         assert_eq!(active.policy.limits.address.requests, 1_200);
 

@@ -1,7 +1,7 @@
 //! What a credential is bound to: a key that signs each request (RFC 9449), a client certificate (RFC 8705), and certificates that are
 //! credentials themselves. It may not let a bound token pass as a bearer token.
 
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{format, string::String, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
@@ -43,23 +43,14 @@ pub(super) fn caller_of_certificate(
         ));
     }
     let claims = Claims {
-        iss: None,
         sub: Some(format!("service:{}", identity.service)),
-        aud: None,
         exp: identity.not_after.unwrap_or(u64::MAX),
-        nbf: None,
-        iat: 0,
         // Unique in its project only.
         jti: format!("{project_slug}/{}", identity.id),
-        client_id: None,
         scope: identity.scopes.clone(),
-        sid: None,
         workspace_id: Some(project.workspace_id.clone()),
-        project: None,
         service: Some(identity.service.clone()),
-        cnf: None,
-        auth_time: None,
-        amr: Vec::new(),
+        ..Claims::default()
     };
     Ok(Caller { kind: Credential::ClientCertificate, claims: Arc::new(claims) })
 }

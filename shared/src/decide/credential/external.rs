@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     jwt::{Audience, Claims, TokenFault, Unverified, VerificationKey},
-    policy::{Credential, ExternalIssuer},
+    policy::{Credential, ExternalIssuer, Revocable},
     scope::Scopes,
     time::UnixMillis,
 };
@@ -139,11 +139,10 @@ fn scopes(claims: &ExternalClaims, settings: &ExternalIssuer) -> Option<Scopes> 
 /// somebody here.
 fn claims_of(claims: ExternalClaims, scope: Scopes) -> Claims {
     let ExternalClaims { iss, sub, aud, exp, nbf, iat, jti, client_id, azp, cnf, .. } = claims;
-    let id: String = jti.map(|jti| format!("{iss} {jti}")).unwrap_or_default();
     Claims {
         sub: Some(format!("external:{iss}#{sub}")),
         client_id: client_id.or(azp).map(|client| format!("external:{iss}#{client}")),
-        jti: id,
+        jti: jti.map(|jti| Revocable::foreign_token(&iss, &jti)).unwrap_or_default(),
         iss: Some(iss),
         aud: Some(aud),
         exp,
@@ -151,11 +150,6 @@ fn claims_of(claims: ExternalClaims, scope: Scopes) -> Claims {
         iat,
         cnf,
         scope,
-        sid: None,
-        workspace_id: None,
-        project: None,
-        service: None,
-        auth_time: None,
-        amr: alloc::vec::Vec::new(),
+        ..Claims::default()
     }
 }

@@ -1,7 +1,7 @@
 //! API keys and opaque tokens: known to the origin by their hash, asked for once and remembered. It may not believe an answer that is
 //! unsigned, about another credential, or from before the project's credentials changed.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 
 use super::{
     super::{Answer, CredentialQuestion},
@@ -119,21 +119,14 @@ fn caller(
 
 fn claims_of(resolved: &Resolved) -> Claims {
     Claims {
-        iss: None,
         sub: Some(resolved.subject.clone()),
-        aud: None,
         exp: resolved.expires_at.unwrap_or(u64::MAX),
-        nbf: None,
         iat: resolved.issued_at,
         jti: resolved.id.clone(),
         client_id: resolved.client_id.clone(),
         scope: resolved.scopes.clone(),
-        sid: None,
         workspace_id: Some(resolved.workspace_id.clone()),
         project: Some(resolved.project.clone()),
-        service: None,
-        cnf: None,
-        auth_time: None,
-        amr: Vec::<String>::new(),
+        ..Claims::default()
     }
 }
