@@ -15,7 +15,8 @@ use uuid::Uuid;
 use crate::clock::{Clock, Randomness};
 use crate::configuration::{DatabaseUrl, MigrateConfiguration, Source};
 use crate::database::{Database, migrate};
-use crate::outbox::{Forwarder, ReadDatabase, Settings};
+use crate::outbox::destination::Postgres;
+use crate::outbox::{Forwarder, Settings};
 
 const VARIABLE: &str = "GATEWARD_TEST_DATABASE_URL";
 
@@ -92,10 +93,11 @@ impl TestDatabase {
     }
 
     /// A forwarder with the real destination and a short lease.
-    pub(crate) fn real_forwarder(&self, name: &str) -> Forwarder<ReadDatabase> {
-        let mut settings = Settings::new(name.to_owned(), Duration::from_secs(10), Duration::from_millis(10));
+    pub(crate) fn real_forwarder(&self, name: &str) -> Forwarder<Postgres> {
+        let mut settings =
+            Settings::new(name.to_owned(), 1, Duration::from_secs(10), Duration::from_millis(10));
         settings.first_backoff = Duration::from_millis(1);
-        Forwarder::new(self.forwarder.clone(), ReadDatabase::new(self.read.clone()), settings)
+        Forwarder::new(self.forwarder.clone(), Postgres::new(self.read.clone()), settings)
     }
 
     /// Drains the outbox and compares both sides.

@@ -6,16 +6,14 @@ use shared::policy::{FreshnessBounds, Limits};
 
 use super::database_url::DatabaseUrl;
 use super::fault::Faults;
+use super::forward::{FORWARDER, ForwardConfiguration};
 use super::reader::{Reader, Source};
 use super::secret::{KeyBytes, SharedSecret};
 use super::value::{
-    self, EdgePublicKey, Issuer, Lifetimes, Listen, LogFormat, MailConfiguration, duration_within,
-    milliseconds_within,
+    self, EdgePublicKey, Issuer, Lifetimes, Listen, LogFormat, MailConfiguration, milliseconds_within,
 };
 
 const DATABASE: &str = "Set it to the origin's login: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE.";
-const FORWARDER: &str =
-    "Set it to the forwarder's login on the command database: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE.";
 const READ: &str = "Set it to the forwarder's login on the read database: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE. \
                     Without it events would have nowhere to go.";
 const MIGRATION: &str =
@@ -109,42 +107,6 @@ impl ServeConfiguration {
             private_issuer_hosts,
             log_format,
         })
-    }
-}
-
-/// `gateward forward`.
-#[derive(Clone)]
-pub struct ForwardConfiguration {
-    /// The forwarder's login on the command database.
-    pub command: DatabaseUrl,
-    /// The forwarder's login on the read database.
-    pub read: DatabaseUrl,
-    /// How long a lane is kept without a sign of life; what a crashed forwarder held is taken over after it.
-    pub lease: Duration,
-    /// How long to wait when there was nothing to do.
-    pub poll_interval: Duration,
-    /// How log lines look.
-    pub log_format: LogFormat,
-}
-
-impl ForwardConfiguration {
-    /// Reads it, or says everything that is wrong with it.
-    pub fn read(source: &Source) -> Result<Self, Faults> {
-        let mut reader = Reader::new(source);
-        let whole = Self::collect(&mut reader);
-        reader.finish(whole)
-    }
-
-    fn collect(reader: &mut Reader<'_>) -> Option<Self> {
-        let command = reader.required("FORWARDER_DATABASE_URL", FORWARDER, DatabaseUrl::parse);
-        let read = reader.required("READ_DATABASE_URL", READ, DatabaseUrl::parse);
-        let lease =
-            reader.or("FORWARDER_LEASE", Duration::from_secs(30), |text| duration_within(text, 1, 600));
-        let poll_interval = reader.or("FORWARDER_POLL_INTERVAL", Duration::from_millis(150), |text| {
-            milliseconds_within(text, 10, 10_000)
-        });
-        let log_format = log_format(reader);
-        Some(Self { command: command?, read: read?, lease, poll_interval, log_format })
     }
 }
 
@@ -280,6 +242,8 @@ pub fn check(source: &Source) -> Result<(), Faults> {
     let mut reader = Reader::new(source);
     let serve = ServeConfiguration::collect(&mut reader).is_some();
     let forward = ForwardConfiguration::collect(&mut reader).is_some();
+    // The one destination that is always there; which others there are only the database knows.
+    reader.required("READ_DATABASE_URL", READ, DatabaseUrl::parse);
     // Administrators' logins belong on the machine that migrates, so they may be absent elsewhere.
     reader.optional("MIGRATION_DATABASE_URL", DatabaseUrl::parse);
     reader.optional("READ_MIGRATION_DATABASE_URL", DatabaseUrl::parse);
@@ -287,12 +251,12 @@ pub fn check(source: &Source) -> Result<(), Faults> {
         Ok(()) => return Ok(()),
         Err(Faults(faults)) => faults,
     };
-    faults.sort_by_key(|fault| fault.variable);
+    faults.sort_by(|one, other| one.variable.cmp(&other.variable));
     faults.dedup();
     Err(Faults(faults))
 }
 
-fn log_format(reader: &mut Reader<'_>) -> LogFormat {
+pub(super) fn log_format(reader: &mut Reader<'_>) -> LogFormat {
     reader.or("LOG_FORMAT", LogFormat::Text, LogFormat::parse)
 }
 
@@ -310,7 +274,7 @@ mod tests {
             ("ACCESS_TOKEN_TTL", "2d"),
         ]);
         let faults = check(&source).unwrap_err();
-        let variables: Vec<_> = faults.0.iter().map(|fault| fault.variable).collect();
+        let variables: Vec<_> = faults.0.iter().map(|fault| fault.variable.as_ref()).collect();
         assert_eq!(
             variables,
             [
@@ -341,16 +305,17 @@ mod tests {
         let source = Source::of([("DATABASE_URL", "postgres://gateward:secret@localhost/gateward")]);
         assert!(ApplyConfiguration::read(&source).is_ok());
         let faults = ForwardConfiguration::read(&source).err().unwrap();
-        let variables: Vec<_> = faults.0.iter().map(|fault| fault.variable).collect();
-        assert_eq!(variables, ["FORWARDER_DATABASE_URL", "READ_DATABASE_URL"]);
+        let variables: Vec<_> = faults.0.iter().map(|fault| fault.variable.as_ref()).collect();
+        assert_eq!(variables, ["FORWARDER_DATABASE_URL"]);
     }
 
     #[test]
     fn the_ages_of_a_policy_must_be_in_order() {
-        let variables = |pairs: &[(&str, &str)]| -> Vec<_> {
+        let variables = |pairs: &[(&str, &str)]| -> Vec<String> {
             let faults = check(&Source::of(pairs.iter().copied())).unwrap_err();
-            let all = faults.0.iter().map(|fault| fault.variable);
-            all.filter(|name| name.starts_with("POLICY_") && *name != "POLICY_SIGNING_KEY").collect()
+            let all = faults.0.iter().map(|fault| fault.variable.as_ref());
+            let ages = all.filter(|name| name.starts_with("POLICY_") && *name != "POLICY_SIGNING_KEY");
+            ages.map(str::to_owned).collect()
         };
         assert!(variables(&[]).is_empty());
         assert!(variables(&[("POLICY_STALE_LIMIT", "5"), ("POLICY_HARD_LIMIT", "6")]).is_empty());
@@ -358,17 +323,5 @@ mod tests {
         assert_eq!(variables(&[("POLICY_HARD_LIMIT", "5")]), ["POLICY_STALE_LIMIT"]);
         assert_eq!(variables(&[("POLICY_HARD_LIMIT", "2d")]), ["POLICY_HARD_LIMIT"]);
         assert_eq!(variables(&[("POLICY_REVOCATION_LIST", "5")]), ["POLICY_REVOCATION_LIST"]);
-    }
-
-    #[test]
-    fn a_faulty_value_with_a_default_is_still_a_fault() {
-        let source = Source::of([
-            ("FORWARDER_DATABASE_URL", "postgres://f:secret@localhost/gateward"),
-            ("READ_DATABASE_URL", "postgres://p:secret@localhost/read"),
-            ("FORWARDER_LEASE", "0"),
-        ]);
-        let faults = ForwardConfiguration::read(&source).err().unwrap();
-        assert_eq!(faults.0.len(), 1);
-        assert_eq!(faults.0[0].variable, "FORWARDER_LEASE");
     }
 }

@@ -1,12 +1,13 @@
 //! What is wrong with a configuration, in words that let a reader mend it. Never holds a value, since it may be a secret.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// One fault.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Fault {
     /// The variable at fault.
-    pub variable: &'static str,
+    pub variable: Cow<'static, str>,
     /// What is wrong.
     pub why: String,
     /// What to do about it.

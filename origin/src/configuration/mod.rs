@@ -4,17 +4,21 @@
 
 mod commands;
 mod database_url;
+mod destination;
 mod fault;
+mod forward;
 mod reader;
 mod secret;
 mod value;
 
 pub use self::commands::{
-    ApplyConfiguration, ForwardConfiguration, IssuersConfiguration, MigrateConfiguration, ServeConfiguration,
+    ApplyConfiguration, IssuersConfiguration, MigrateConfiguration, ServeConfiguration,
     SignInLinkConfiguration, StatisticsConfiguration, TokenConfiguration, check,
 };
 pub use self::database_url::DatabaseUrl;
+pub use self::destination::{destination_url, destination_variable};
 pub use self::fault::{Fault, Faults};
+pub use self::forward::ForwardConfiguration;
 pub use self::reader::Source;
 pub use self::secret::{KeyBytes, SharedSecret};
 pub(crate) use self::value::parse_duration;

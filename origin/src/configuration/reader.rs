@@ -1,5 +1,6 @@
 //! Reads variables one by one and keeps every fault, so that the last one is reported along with the first.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fault::{Fault, Faults};
@@ -59,11 +60,12 @@ impl<'a> Reader<'a> {
     /// A variable that must be there. `fix` says what to set where it is not.
     pub(super) fn required<T>(
         &mut self,
-        variable: &'static str,
+        variable: impl Into<Cow<'static, str>>,
         fix: &str,
         parse: impl FnOnce(&str) -> Result<T, Problem>,
     ) -> Option<T> {
-        let found = self.optional(variable, parse);
+        let variable = variable.into();
+        let found = self.optional(variable.clone(), parse);
         if found.is_none() && !self.faults.iter().any(|fault| fault.variable == variable) {
             self.faults.push(Fault { variable, why: "is not set".to_owned(), fix: fix.to_owned() });
         }
@@ -73,14 +75,15 @@ impl<'a> Reader<'a> {
     /// A variable that may be absent.
     pub(super) fn optional<T>(
         &mut self,
-        variable: &'static str,
+        variable: impl Into<Cow<'static, str>>,
         parse: impl FnOnce(&str) -> Result<T, Problem>,
     ) -> Option<T> {
-        if self.source.not_unicode.contains(variable) {
+        let variable = variable.into();
+        if self.source.not_unicode.contains(variable.as_ref()) {
             self.fault(variable, Problem::new("is not valid UTF-8", "Set it to plain text."));
             return None;
         }
-        match parse(self.source.values.get(variable)?) {
+        match parse(self.source.values.get(variable.as_ref())?) {
             Ok(value) => Some(value),
             Err(problem) => {
                 self.fault(variable, problem);
@@ -99,8 +102,8 @@ impl<'a> Reader<'a> {
         self.optional(variable, parse).unwrap_or(default)
     }
 
-    pub(super) fn fault(&mut self, variable: &'static str, problem: Problem) {
-        self.faults.push(Fault { variable, why: problem.why, fix: problem.fix });
+    pub(super) fn fault(&mut self, variable: impl Into<Cow<'static, str>>, problem: Problem) {
+        self.faults.push(Fault { variable: variable.into(), why: problem.why, fix: problem.fix });
     }
 
     /// The whole, where there was no fault.

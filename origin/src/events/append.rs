@@ -88,6 +88,7 @@ impl Scope {
                      SELECT outbox_destinations.id, $11, appended.event_id
                      FROM appended CROSS JOIN outbox_destinations
                      WHERE outbox_destinations.enabled
+                       AND (outbox_destinations.aggregate_types IS NULL OR $3 = ANY (outbox_destinations.aggregate_types))
                  )
                  SELECT version FROM appended",
             )

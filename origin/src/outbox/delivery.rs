@@ -36,10 +36,3 @@ pub struct Delivery {
     /// When.
     pub occurred_at: OffsetDateTime,
 }
-
-impl Delivery {
-    /// What must arrive in order.
-    pub(crate) fn aggregate(&self) -> (Uuid, &str, Uuid) {
-        (self.workspace_id, &self.aggregate_type, self.aggregate_id)
-    }
-}

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::breaker;
 use super::delivery::Delivery;
 use super::destination::Destination;
-use super::halving::{self, Outcome, Patience};
+use super::halving::{self, Outcome, Patience, Stopped};
 use super::lease::{self, Lane};
 use super::queue;
 use super::settlement::{self, Backoff, Settled};
@@ -16,8 +16,8 @@ use crate::database::{Actor, Component, Database, DatabaseError, Scope};
 
 /// How many lanes one turn takes.
 const LANES_PER_TURN: i64 = 16;
-/// Rows in the first batch of a turn, and in the largest.
-const BATCH: (usize, usize) = (50, 1_000);
+/// Rows in the first batch of a turn; the largest is the destination's to say.
+const FIRST_BATCH: usize = 50;
 /// Batches in a turn, after which others get a chance at the lanes.
 const BATCHES_PER_TURN: usize = 50;
 
@@ -37,9 +37,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The read database, at usual speeds.
-    pub fn new(name: String, lease: Duration, poll_interval: Duration) -> Self {
-        Self { name, destination_id: 1, lease, poll_interval, first_backoff: Duration::from_secs(1) }
+    /// For one destination, at usual speeds.
+    pub fn new(name: String, destination_id: i16, lease: Duration, poll_interval: Duration) -> Self {
+        Self { name, destination_id, lease, poll_interval, first_backoff: Duration::from_secs(1) }
     }
 
     fn backoff(&self) -> Backoff {
@@ -84,6 +84,12 @@ pub enum ForwarderError {
     /// The destination is away. Nothing is lost: what is queued stays queued.
     #[error("the destination cannot take anything now: {0}")]
     Outage(String),
+    /// The destination wants nothing any more, and is disabled. What is queued stays queued.
+    #[error("the destination wants nothing any more and is disabled: {0}")]
+    Gone(String),
+    /// The forwarder itself failed.
+    #[error("the forwarder died: {0}")]
+    Died(String),
 }
 
 /// What one turn came to.
@@ -92,7 +98,7 @@ struct Turn {
     settled: Settled,
     /// Whether there was anything to carry.
     busy: bool,
-    outage: Option<String>,
+    stopped: Option<Stopped>,
 }
 
 impl<D: Destination> Forwarder<D> {
@@ -111,14 +117,14 @@ impl<D: Destination> Forwarder<D> {
         let mut failures = 0_u32;
         while !*stop.borrow() {
             let pause = match self.turn(&stop, false).await {
-                Ok(Turn { busy: true, outage: None, .. }) => {
+                Ok(Turn { busy: true, stopped: None, .. }) => {
                     failures = 0;
                     continue;
                 }
-                Ok(Turn { outage, .. }) => {
+                Ok(Turn { stopped, .. }) => {
                     failures = 0;
-                    if let Some(reason) = outage {
-                        tracing::warn!(%reason, "the destination is away; its breaker is open");
+                    if let Some(stopped) = stopped {
+                        stopped.log(self.settings.destination_id);
                     }
                     self.settings.poll_interval
                 }
@@ -148,13 +154,16 @@ impl<D: Destination> Forwarder<D> {
             drained.delivered += turn.settled.delivered;
             drained.refused += turn.settled.refused;
             drained.parked += turn.settled.parked;
-            if let Some(reason) = turn.outage {
-                return Err(ForwarderError::Outage(reason));
-            }
-            if turn.busy {
-                continue;
+            match turn.stopped {
+                Some(Stopped::Outage { reason, .. }) => return Err(ForwarderError::Outage(reason)),
+                Some(Stopped::Gone(reason)) => return Err(ForwarderError::Gone(reason)),
+                None if turn.busy => continue,
+                None => {}
             }
             let mut scope = self.scope().await?;
+            if let Some(named) = breaker::named_time(&mut scope, self.settings.destination_id).await? {
+                return Err(ForwarderError::Outage(named));
+            }
             let remaining = queue::remaining(&mut scope, self.settings.destination_id).await?;
             if remaining.queued == remaining.waiting {
                 drained.waiting = u64::try_from(remaining.waiting).unwrap_or(0);
@@ -168,7 +177,9 @@ impl<D: Destination> Forwarder<D> {
     /// Leases lanes, carries batches until they are empty, gives them back.
     async fn turn(&self, stop: &watch::Receiver<bool>, despite_breaker: bool) -> Result<Turn, DatabaseError> {
         let Settings { destination_id, lease, .. } = self.settings;
-        let mut size = BATCH.0;
+        let most = self.destination.most_rows().max(1);
+        let first = FIRST_BATCH.min(most);
+        let mut size = first;
         let mut scope = self.scope().await?;
         let mut lanes = lease::acquire(
             &mut scope,
@@ -194,8 +205,11 @@ impl<D: Destination> Forwarder<D> {
             if batch.is_empty() {
                 break;
             }
-            let outcome = self.deliver(&batch).await;
-            size = next_size(size, &batch, &lanes, &outcome);
+            let full = is_full(&batch, &lanes, size);
+            let (aside, rows): (Vec<Delivery>, Vec<Delivery>) = batch.into_iter().partition(|row| row.parked);
+            let tried = !rows.is_empty();
+            let outcome = self.deliver(rows).await;
+            size = next_size(size, full, tried, (first, most), &outcome);
 
             let mut scope = self.scope().await?;
             let (held, settled) = settlement::settle(
@@ -204,19 +218,23 @@ impl<D: Destination> Forwarder<D> {
                 &lanes,
                 lease,
                 self.settings.backoff(),
-                &batch,
+                &aside,
                 &outcome,
             )
             .await?;
             turn.add(settled);
             lanes = held;
-            if let Some(reason) = outcome.outage {
-                breaker::trip(&mut scope, destination_id, &reason, self.settings.backoff()).await?;
-                turn.outage = Some(reason);
-            } else if !outcome.delivered.is_empty() {
-                breaker::reset(&mut scope, destination_id).await?;
+            match &outcome.stopped {
+                Some(Stopped::Outage { reason, retry_after }) => {
+                    let backoff = self.settings.backoff();
+                    breaker::trip(&mut scope, destination_id, reason, *retry_after, backoff).await?;
+                }
+                Some(Stopped::Gone(reason)) => breaker::disable(&mut scope, destination_id, reason).await?,
+                None if !outcome.delivered.is_empty() => breaker::reset(&mut scope, destination_id).await?,
+                None => {}
             }
-            let over = turn.outage.is_some() || *stop.borrow() || lanes.is_empty();
+            turn.stopped = outcome.stopped;
+            let over = turn.stopped.is_some() || *stop.borrow() || lanes.is_empty();
             batch = if over {
                 Vec::new()
             } else {
@@ -230,23 +248,8 @@ impl<D: Destination> Forwarder<D> {
         Ok(turn)
     }
 
-    /// Delivers what is not parked, and takes at most three quarters of a lease for it: then the lease must be renewed, or somebody
-    /// else would take over.
-    async fn deliver(&self, batch: &[Delivery]) -> Outcome {
-        let rows: Vec<Delivery> = batch.iter().filter(|row| !row.parked).cloned().collect();
-        if rows.len() == batch.len() {
-            return self.deliver_in_time(batch).await;
-        }
-        let mut outcome = self.deliver_in_time(&rows).await;
-        // Indexes are those of the rows delivered; settle counts in the batch.
-        for (index, _) in &mut outcome.refused {
-            let row = rows.get(*index);
-            *index = batch.iter().position(|known| Some(known) == row).unwrap_or(usize::MAX);
-        }
-        outcome
-    }
-
-    async fn deliver_in_time(&self, rows: &[Delivery]) -> Outcome {
+    /// Takes at most three quarters of a lease: then the lease must be renewed, or somebody else would take over.
+    async fn deliver(&self, rows: Vec<Delivery>) -> Outcome {
         let patience = Patience { call: self.settings.lease / 4, batch: self.settings.lease / 2 };
         halving::deliver(&self.destination, rows, patience, self.command.clock()).await
     }
@@ -272,16 +275,39 @@ fn share(size: usize, lanes: usize) -> i64 {
     i64::try_from(size.div_ceil(lanes.max(1))).unwrap_or(i64::MAX)
 }
 
+/// Whether some lane had as much as it was asked for, and so may have more.
+fn is_full(batch: &[Delivery], lanes: &[Lane], size: usize) -> bool {
+    let part = usize::try_from(share(size, lanes.len())).unwrap_or(usize::MAX);
+    lanes.iter().any(|lane| batch.iter().filter(|row| row.lane == lane.lane).count() >= part)
+}
+
 /// Twice as much where a lane had more than its part and all went well; back to the start where something went wrong; less where
 /// there was no time to find out what.
-fn next_size(size: usize, batch: &[Delivery], lanes: &[Lane], outcome: &Outcome) -> usize {
-    if outcome.delivered.is_empty() && outcome.refused.is_empty() && outcome.outage.is_none() {
+fn next_size(
+    size: usize,
+    full: bool,
+    tried: bool,
+    (first, most): (usize, usize),
+    outcome: &Outcome,
+) -> usize {
+    if outcome.stopped.is_some() || !outcome.refused.is_empty() {
+        return first;
+    }
+    if tried && outcome.delivered.is_empty() {
         return (size / 2).max(1);
     }
-    if outcome.outage.is_some() || !outcome.refused.is_empty() {
-        return BATCH.0;
+    if full { (size * 2).min(most) } else { size }
+}
+
+impl Stopped {
+    fn log(&self, destination_id: i16) {
+        match self {
+            Self::Outage { reason, .. } => {
+                tracing::warn!(destination_id, %reason, "the destination is away; its breaker is open");
+            }
+            Self::Gone(reason) => {
+                tracing::error!(destination_id, %reason, "the destination wants nothing any more; it is disabled");
+            }
+        }
     }
-    let part = usize::try_from(share(size, lanes.len())).unwrap_or(usize::MAX);
-    let full = lanes.iter().any(|lane| batch.iter().filter(|row| row.lane == lane.lane).count() >= part);
-    if full { (size * 2).min(BATCH.1) } else { size }
 }

@@ -13,7 +13,7 @@ pub(super) struct Lane {
 }
 
 /// Leases up to `count` lanes that have something to carry and are held by nobody, the longest idle first. Nothing while the
-/// destination's breaker is open, unless `despite_breaker`.
+/// destination's breaker is open, unless `despite_breaker`; a time that the destination named is kept all the same.
 pub(super) async fn acquire(
     scope: &mut Scope,
     destination_id: i16,
@@ -29,6 +29,7 @@ pub(super) async fn acquire(
              JOIN outbox_destinations ON outbox_destinations.id = lanes.destination_id
              WHERE lanes.destination_id = $1 AND outbox_destinations.enabled
                AND ($5 OR coalesce(outbox_destinations.breaker_until <= clock_timestamp(), true))
+               AND coalesce(outbox_destinations.breaker_not_before <= clock_timestamp(), true)
                AND coalesce(lanes.leased_until <= clock_timestamp(), true)
                AND EXISTS (
                    SELECT FROM outbox

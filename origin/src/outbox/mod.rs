@@ -8,21 +8,20 @@
 
 mod breaker;
 mod delivery;
-mod destination;
+pub mod destination;
 mod forwarder;
+mod forwarders;
 mod halving;
 mod lane;
 mod lease;
 mod queue;
-mod read_database;
 mod settlement;
 mod statistics;
 #[cfg(test)]
 mod tests;
 
 pub use self::delivery::Delivery;
-pub use self::destination::{DeliveryError, Destination};
 pub use self::forwarder::{Drained, Forwarder, ForwarderError, Settings};
+pub use self::forwarders::{Emptied, Forwarders, Options, StartError};
 pub use self::lane::{LANES, lane_of};
-pub use self::read_database::ReadDatabase;
 pub use self::statistics::{DestinationStatistics, statistics};

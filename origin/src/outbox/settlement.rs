@@ -31,14 +31,15 @@ pub(super) struct Settled {
     pub(super) lost_lanes: usize,
 }
 
-/// Settles a batch and returns the lanes that are still ours.
+/// Settles a batch and returns the lanes that are still ours. `aside` are the rows that were not to be delivered, since their
+/// aggregates were parked when the batch was read.
 pub(super) async fn settle(
     scope: &mut Scope,
     destination_id: i16,
     lanes: &[Lane],
     lease: Duration,
     backoff: Backoff,
-    batch: &[Delivery],
+    aside: &[Delivery],
     outcome: &Outcome,
 ) -> Result<(Vec<Lane>, Settled), DatabaseError> {
     let held = lease::hold(scope, destination_id, lanes, lease).await?;
@@ -59,8 +60,7 @@ pub(super) async fn settle(
         .await?
         .rows_affected();
     }
-    for (index, reason) in &outcome.refused {
-        let Some(row) = batch.get(*index).filter(|row| ours.contains(&row.lane)) else { continue };
+    for (row, reason) in outcome.refused.iter().filter(|(row, _)| ours.contains(&row.lane)) {
         settled.refused += 1;
         tracing::warn!(event_id = %row.event_id, attempt = row.attempts + 1, %reason, "the destination refused an event");
         if row.attempts + 1 < ATTEMPTS {
@@ -69,8 +69,7 @@ pub(super) async fn settle(
             settled.parked += park(scope, destination_id, row, reason).await?;
         }
     }
-    // Later events of an aggregate that had been parked before.
-    for row in batch.iter().filter(|row| row.parked && ours.contains(&row.lane)) {
+    for row in aside.iter().filter(|row| ours.contains(&row.lane)) {
         settled.parked += set_aside(scope, destination_id, row).await?;
     }
     Ok((held, settled))
@@ -146,11 +145,16 @@ async fn park(
     Ok(moved.rows_affected())
 }
 
-/// Moves one row of a parked aggregate to `outbox_failed`, so that it does not stand in the lane's way.
+/// Moves one row of a parked aggregate to `outbox_failed`, so that it does not stand in the lane's way. Where an operator has let
+/// the aggregate go on since the batch was read, the row stays.
 async fn set_aside(scope: &mut Scope, destination_id: i16, row: &Delivery) -> Result<u64, DatabaseError> {
     let moved = sqlx::query(
         "WITH gone AS (
              DELETE FROM outbox WHERE destination_id = $1 AND lane = $2 AND id = $3
+               AND EXISTS (
+                   SELECT FROM outbox_parked AS parked
+                   WHERE parked.destination_id = $1 AND parked.workspace_id = $4 AND parked.aggregate_type = $5
+                     AND parked.aggregate_id = $6)
              RETURNING id, event_id, attempts, last_error, created_at)
          INSERT INTO outbox_failed
              (destination_id, lane, id, event_id, attempts, error_class, last_error, created_at, failed_at)
@@ -159,6 +163,9 @@ async fn set_aside(scope: &mut Scope, destination_id: i16, row: &Delivery) -> Re
     .bind(destination_id)
     .bind(row.lane)
     .bind(row.id)
+    .bind(row.workspace_id)
+    .bind(&row.aggregate_type)
+    .bind(row.aggregate_id)
     .execute(scope.connection())
     .await?;
     Ok(moved.rows_affected())

@@ -9,9 +9,8 @@ use tokio::sync::{Mutex, Notify, watch};
 use uuid::Uuid;
 
 use super::delivery::Delivery;
-use super::destination::{DeliveryError, Destination};
-use super::forwarder::{Forwarder, Settings};
-use super::read_database::ReadDatabase;
+use super::destination::{DeliveryFault, Destination, Postgres, Undelivered};
+use super::forwarder::{Forwarder, ForwarderError, Settings};
 use super::statistics;
 use crate::database::{Actor, Component};
 use crate::events::NewEvent;
@@ -39,7 +38,7 @@ async fn count(t: &TestDatabase, table: &str) -> i64 {
 }
 
 fn settings(name: &str, lease: Duration) -> Settings {
-    let mut settings = Settings::new(name.to_owned(), lease, Duration::from_millis(10));
+    let mut settings = Settings::new(name.to_owned(), 1, lease, Duration::from_millis(10));
     settings.first_backoff = Duration::from_millis(1);
     settings
 }
@@ -146,7 +145,7 @@ async fn a_row_that_waits_for_its_next_attempt_holds_up_its_aggregate_only() {
         append(t, 3, 9).await;
         let mut patient = settings("patient", Duration::from_secs(10));
         patient.first_backoff = Duration::from_mins(1);
-        let forwarder = Forwarder::new(t.forwarder.clone(), ReadDatabase::new(t.read.clone()), patient);
+        let forwarder = Forwarder::new(t.forwarder.clone(), Postgres::new(t.read.clone()), patient);
         let drained = forwarder.drain().await.unwrap();
         assert_eq!((drained.delivered, drained.refused, drained.waiting), (6, 1, 3));
 
@@ -217,12 +216,12 @@ async fn a_missing_table_is_an_outage_and_parks_nothing() {
 
 /// Delivers for real, then never answers: what a crash between delivery and acknowledgement looks like from outside.
 struct DeliversAndDies {
-    real: ReadDatabase,
+    real: Postgres,
     delivered: Notify,
 }
 
 impl Destination for DeliversAndDies {
-    async fn deliver(&self, batch: &[Delivery]) -> Result<(), DeliveryError> {
+    async fn deliver(&self, batch: &[Delivery]) -> Result<(), Undelivered> {
         self.real.deliver(batch).await?;
         self.delivered.notify_one();
         std::future::pending().await
@@ -233,8 +232,7 @@ impl Destination for DeliversAndDies {
 async fn a_crash_after_delivery_and_before_the_acknowledgement_delivers_no_row_twice() {
     test_database::run(async |t| {
         append(t, 3, 9).await;
-        let destination =
-            DeliversAndDies { real: ReadDatabase::new(t.read.clone()), delivered: Notify::new() };
+        let destination = DeliversAndDies { real: Postgres::new(t.read.clone()), delivered: Notify::new() };
         let dying =
             Forwarder::new(t.forwarder.clone(), destination, settings("dying", Duration::from_secs(2)));
         let (_keep, stop) = watch::channel(false);
@@ -254,14 +252,14 @@ async fn a_crash_after_delivery_and_before_the_acknowledgement_delivers_no_row_t
 
 /// Delivers for real, but waits at the door the first time.
 struct Paused {
-    real: ReadDatabase,
+    real: Postgres,
     first: AtomicBool,
     reached: Notify,
     go_on: Notify,
 }
 
 impl Destination for Paused {
-    async fn deliver(&self, batch: &[Delivery]) -> Result<(), DeliveryError> {
+    async fn deliver(&self, batch: &[Delivery]) -> Result<(), Undelivered> {
         self.real.deliver(batch).await?;
         if self.first.swap(false, Ordering::SeqCst) {
             self.reached.notify_one();
@@ -276,7 +274,7 @@ async fn whoever_lost_the_lease_can_acknowledge_nothing() {
     test_database::run(async |t| {
         append(t, 1, 3).await;
         let destination = Paused {
-            real: ReadDatabase::new(t.read.clone()),
+            real: Postgres::new(t.read.clone()),
             first: AtomicBool::new(true),
             reached: Notify::new(),
             go_on: Notify::new(),
@@ -308,6 +306,82 @@ async fn whoever_lost_the_lease_can_acknowledge_nothing() {
     .await;
 }
 
+/// Answers the same thing to everything, after it has taken the first row.
+struct Answers(DeliveryFault);
+
+impl Destination for Answers {
+    async fn deliver(&self, _: &[Delivery]) -> Result<(), Undelivered> {
+        Err(Undelivered { delivered: vec![0], fault: self.0.clone() })
+    }
+
+    fn most_rows(&self) -> usize {
+        2
+    }
+}
+
+#[tokio::test]
+async fn a_destination_that_wants_nothing_any_more_is_disabled_and_its_rows_stay() {
+    test_database::run_leaving_work(async |t| {
+        append(t, 4, 12).await;
+        let gone = Answers(DeliveryFault::Gone("410 Gone".to_owned()));
+        let forwarder = Forwarder::new(t.forwarder.clone(), gone, settings("one", Duration::from_secs(10)));
+        let error = forwarder.drain().await.unwrap_err();
+        assert!(matches!(&error, ForwarderError::Gone(reason) if reason == "410 Gone"), "{error}");
+        // What it took before it said so is settled; nothing else is.
+        assert_eq!(count(t, "auth_gateway.outbox").await, 11);
+        let state = &statistics(&t.database).await.unwrap()[0];
+        assert!(!state.enabled);
+        assert_eq!(state.disabled_reason.as_deref(), Some("410 Gone"));
+        append(t, 4, 4).await;
+        assert_eq!(
+            count(t, "auth_gateway.outbox").await,
+            11,
+            "something was queued for a destination that is disabled"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_time_that_the_destination_named_is_kept_even_by_those_who_carry_once() {
+    test_database::run_leaving_work(async |t| {
+        append(t, 4, 12).await;
+        let retry_after = Some(Duration::from_mins(10));
+        let busy = Answers(DeliveryFault::Outage { reason: "429".to_owned(), retry_after });
+        let forwarder = Forwarder::new(t.forwarder.clone(), busy, settings("one", Duration::from_secs(10)));
+        forwarder.drain().await.unwrap_err();
+        assert_eq!(count(t, "auth_gateway.outbox").await, 11);
+        let error = t.real_forwarder("other").drain().await.unwrap_err();
+        assert!(error.to_string().contains("asked to be left alone until"), "{error}");
+        let state = &statistics(&t.database).await.unwrap()[0];
+        let seconds = state.breaker_seconds.unwrap();
+        assert!((590.0..=600.0).contains(&seconds), "it is tried again in {seconds} s");
+        // Its time come, all of it goes.
+        let due = "UPDATE auth_gateway.outbox_destinations SET breaker_not_before = now()";
+        execute(&mut t.admin().await, due.to_owned()).await;
+        assert_eq!(t.real_forwarder("other").drain().await.unwrap().delivered, 11);
+        assert_eq!(statistics(&t.database).await.unwrap()[0].breaker_seconds, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_destination_gets_the_aggregates_that_it_asked_for() {
+    test_database::run_leaving_work(async |t| {
+        let mut admin = t.admin().await;
+        let only = "UPDATE auth_gateway.outbox_destinations SET aggregate_types = '{session}' WHERE id = 1";
+        execute(&mut admin, only.to_owned()).await;
+        append(t, 2, 2).await;
+        assert_eq!(count(t, "auth_gateway.outbox").await, 0);
+        let more =
+            "UPDATE auth_gateway.outbox_destinations SET aggregate_types = '{session,grant}' WHERE id = 1";
+        execute(&mut admin, more.to_owned()).await;
+        append(t, 2, 2).await;
+        assert_eq!(count(t, "auth_gateway.outbox").await, 2);
+    })
+    .await;
+}
+
 /// Counts batches and remembers their sizes.
 #[derive(Default)]
 struct Sizes {
@@ -316,7 +390,7 @@ struct Sizes {
 }
 
 impl Destination for Sizes {
-    async fn deliver(&self, batch: &[Delivery]) -> Result<(), DeliveryError> {
+    async fn deliver(&self, batch: &[Delivery]) -> Result<(), Undelivered> {
         self.batches.lock().await.push(batch.len());
         self.rows.fetch_add(batch.len(), Ordering::SeqCst);
         Ok(())

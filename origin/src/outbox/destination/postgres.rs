@@ -3,20 +3,25 @@
 
 use uuid::Uuid;
 
-use super::delivery::Delivery;
-use super::destination::{DeliveryError, Destination};
+use super::{DeliveryFault, Destination, Undelivered};
 use crate::database::{Actor, Component, Database, DatabaseError, sqlstate};
+use crate::outbox::Delivery;
 
 /// The read side, by its projector login.
 #[derive(Debug, Clone)]
-pub struct ReadDatabase {
+pub struct Postgres {
     database: Database,
 }
 
-impl ReadDatabase {
+impl Postgres {
     /// Delivers through `database`, whose login may act as the projector.
     pub fn new(database: Database) -> Self {
         Self { database }
+    }
+
+    /// Closes its connections.
+    pub async fn close(&self) {
+        self.database.close().await;
     }
 
     async fn insert(&self, batch: &[Delivery]) -> Result<(), DatabaseError> {
@@ -53,11 +58,12 @@ fn column<T>(batch: &[Delivery], of: impl Fn(&Delivery) -> T) -> Vec<T> {
     batch.iter().map(of).collect()
 }
 
-impl Destination for ReadDatabase {
-    async fn deliver(&self, batch: &[Delivery]) -> Result<(), DeliveryError> {
+impl Destination for Postgres {
+    async fn deliver(&self, batch: &[Delivery]) -> Result<(), Undelivered> {
         self.insert(batch).await.map_err(|error| {
             let reason = error.to_string();
-            match &error {
+            // One transaction: all of it or nothing.
+            Undelivered::from(match &error {
                 // Data exceptions, integrity violations, limits of a row, and a trigger that says no: the row's own fault.
                 // Anything else (a missing table or right, a server that is down) would meet every row alike.
                 DatabaseError::Refused(source)
@@ -68,10 +74,10 @@ impl Destination for ReadDatabase {
                             || code == "P0001"
                     }) =>
                 {
-                    DeliveryError::Refused(reason)
+                    DeliveryFault::Refused(reason)
                 }
-                _ => DeliveryError::Outage(reason),
-            }
+                _ => DeliveryFault::outage(reason),
+            })
         })
     }
 }
