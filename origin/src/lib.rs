@@ -20,6 +20,7 @@ pub mod outbox;
 pub mod pages;
 pub mod policy;
 pub mod projects;
+pub mod retention;
 pub mod service_tokens;
 pub mod sessions;
 pub mod sign_in;

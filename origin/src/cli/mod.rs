@@ -13,10 +13,12 @@ mod logging;
 mod migrate;
 mod outbox;
 mod output;
+mod person;
 mod project;
 mod secrets;
 mod serve;
 mod sign_in_link;
+mod sweep;
 mod token;
 
 use std::process::ExitCode;
@@ -46,6 +48,8 @@ enum Command {
     ApiKey(api_key::Arguments),
     Issuers(issuers::Arguments),
     Outbox(outbox::Arguments),
+    Sweep(sweep::Arguments),
+    Person(person::Arguments),
     Edges(edges::Arguments),
     Check(check::Arguments),
     Secrets(secrets::Arguments),
@@ -66,6 +70,8 @@ pub async fn run() -> ExitCode {
         Command::ApiKey(arguments) => api_key::run(&arguments, &source).await,
         Command::Issuers(arguments) => issuers::run(&arguments, &source).await,
         Command::Outbox(arguments) => outbox::run(&arguments, &source).await,
+        Command::Sweep(arguments) => sweep::run(&arguments, &source).await,
+        Command::Person(arguments) => person::run(&arguments, &source).await,
         Command::Edges(arguments) => edges::run(&arguments, &source).await,
         Command::Check(arguments) => check::run(&arguments, &source),
         Command::Secrets(arguments) => secrets::run(&arguments),

@@ -2,7 +2,7 @@
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::oneshot,
+    sync::watch,
 };
 
 use super::{Failure, logging};
@@ -12,6 +12,7 @@ use crate::{
     database::Database,
     external_issuers::{self, Fetcher},
     http::{self, Origin},
+    retention,
 };
 
 /// Connections to the command database. Every request holds one at most, and most hold none.
@@ -32,7 +33,7 @@ pub(super) async fn run(_: &Arguments, source: &Source) -> Result<(), Failure> {
     let origin = Origin::new(configuration, database, clock, randomness);
     let mut terminated = signal(SignalKind::terminate()).map_err(Failure::runtime)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(Failure::runtime)?;
-    let (stopping, stopped) = oneshot::channel::<()>();
+    let (stopping, stopped) = watch::channel(());
     let stop = async move {
         tokio::select! {
             _ = terminated.recv() => {}
@@ -41,11 +42,18 @@ pub(super) async fn run(_: &Arguments, source: &Source) -> Result<(), Failure> {
         drop(stopping);
     };
     // An error is how the other end says that it is gone: the server stops, or has ended by itself.
-    let keys = external_issuers::keep_fresh(origin.clone(), fetcher, async { drop(stopped.await) });
-    let keys = tokio::spawn(keys);
+    let stopped = || {
+        let mut stopped = stopped.clone();
+        async move { drop(stopped.changed().await) }
+    };
+    let keys = tokio::spawn(external_issuers::keep_fresh(origin.clone(), fetcher, stopped()));
+    let sweeper = tokio::spawn(retention::keep_swept(origin.clone(), stopped()));
     let served = http::serve(origin, stop).await;
     if let Err(error) = keys.await {
         tracing::error!(%error, "the refreshing of external issuers' keys had ended early");
+    }
+    if let Err(error) = sweeper.await {
+        tracing::error!(%error, "the sweeping of rows that are over had ended early");
     }
     served.map_err(Failure::runtime)
 }

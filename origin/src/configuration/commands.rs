@@ -8,6 +8,7 @@ use super::database_url::DatabaseUrl;
 use super::fault::Faults;
 use super::forward::{FORWARDER, ForwardConfiguration};
 use super::reader::{Reader, Source};
+use super::retention::Retention;
 use super::secret::{KeyBytes, SharedSecret};
 use super::value::{
     self, EdgePublicKey, Issuer, Lifetimes, Listen, LogFormat, MailConfiguration, milliseconds_within,
@@ -47,6 +48,8 @@ pub struct ServeConfiguration {
     pub mail: MailConfiguration,
     /// How long things live.
     pub lifetimes: Lifetimes,
+    /// How long what is over is kept.
+    pub retention: Retention,
     /// How often the policy is compiled and confirmed.
     pub policy_compile_interval: Duration,
     /// How old a policy may be.
@@ -80,6 +83,7 @@ impl ServeConfiguration {
         let gateway_jwt_secret = reader.optional("GATEWAY_JWT_SECRET", value::shared_secret);
         let mail = MailConfiguration::read(reader);
         let lifetimes = Lifetimes::read(reader);
+        let retention = Retention::read(reader);
         let policy_compile_interval =
             reader.or("POLICY_COMPILE_INTERVAL", Duration::from_millis(500), |text| {
                 milliseconds_within(text, 50, 4_000)
@@ -100,6 +104,7 @@ impl ServeConfiguration {
             gateway_jwt_secret,
             mail: mail?,
             lifetimes,
+            retention,
             policy_compile_interval,
             freshness,
             revocation_list,

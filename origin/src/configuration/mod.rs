@@ -8,6 +8,7 @@ mod destination;
 mod fault;
 mod forward;
 mod reader;
+mod retention;
 mod secret;
 mod value;
 
@@ -20,6 +21,7 @@ pub use self::destination::{destination_url, destination_variable};
 pub use self::fault::{Fault, Faults};
 pub use self::forward::ForwardConfiguration;
 pub use self::reader::Source;
+pub use self::retention::{Retention, SweepConfiguration};
 pub use self::secret::{KeyBytes, SharedSecret};
 pub(crate) use self::value::parse_duration;
 pub use self::value::{EdgePublicKey, Issuer, Lifetimes, Listen, LogFormat, MailConfiguration};

@@ -44,6 +44,8 @@ pub enum Component {
     Projector,
     /// Reads events and statistics.
     Auditor,
+    /// Deletes what is long over.
+    Retention,
 }
 
 impl Component {
@@ -57,6 +59,7 @@ impl Component {
             Self::Forwarder => "forwarder",
             Self::Projector => "projector",
             Self::Auditor => "auditor",
+            Self::Retention => "retention",
         }
     }
 }
@@ -74,6 +77,7 @@ impl Actor {
                 Component::Forwarder => "gateward_forwarder",
                 Component::Projector => "gateward_projector",
                 Component::Auditor => "gateward_auditor",
+                Component::Retention => "gateward_retention",
             },
         }
     }

@@ -94,7 +94,7 @@ pub async fn run(
             Login {
                 variable: "DATABASE_URL",
                 url: &configuration.serve_login,
-                groups: &["gateward_app", "gateward_system", "gateward_auditor"],
+                groups: &["gateward_app", "gateward_system", "gateward_auditor", "gateward_retention"],
             },
             Login {
                 variable: "FORWARDER_DATABASE_URL",

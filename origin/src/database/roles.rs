@@ -13,13 +13,14 @@ use crate::clock::Randomness;
 use crate::configuration::DatabaseUrl;
 
 /// Every group role. None of them logs in, none of them bypasses row-level security.
-const GROUPS: [&str; 6] = [
+pub(super) const GROUPS: [&str; 7] = [
     "gateward_owner",
     "gateward_app",
     "gateward_system",
     "gateward_forwarder",
     "gateward_auditor",
     "gateward_projector",
+    "gateward_retention",
 ];
 
 /// A login role and the groups it may act as.

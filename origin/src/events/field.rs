@@ -30,14 +30,14 @@ impl<T: EventField> EventField for Vec<T> {}
 /// What stands where something looked like a credential.
 const WITHHELD: &str = "[withheld]";
 
-/// A name that people chose: at most 200 characters, without control characters.
+/// A name that people chose: at most 200 characters, without control characters. What has an `@` could be an address, and is withheld.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Name(String);
 
 impl Name {
     /// Takes the name over, cleaned.
     pub fn of(text: &str) -> Self {
-        if looks_like_credential(text) {
+        if looks_like_credential(text) || text.contains('@') {
             return Self(WITHHELD.to_owned());
         }
         Self(text.chars().filter(|char| !char.is_control()).take(200).collect())
@@ -142,6 +142,7 @@ mod tests {
         assert_eq!(json(&Name::of(&format!("my key: gw_rt_{}", "A".repeat(60)))), WITHHELD);
         assert_eq!(json(&Identifier::of("a b")), WITHHELD);
         assert_eq!(json(&Identifier::of("demo-app")), "demo-app");
+        assert_eq!(json(&Name::of("ann@example.test")), WITHHELD);
         assert_eq!(json(&Name::of("Demo\u{0} \u{1b}[31mapp\n")), "Demo [31mapp");
     }
 

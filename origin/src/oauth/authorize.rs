@@ -14,7 +14,7 @@ use shared::{
     problem::ProblemType,
 };
 
-use super::{authorization, form, sweep};
+use super::{authorization, form};
 use crate::{
     database::{Actor, Component, DatabaseError},
     http::{EdgeCaller, Origin, Refused},
@@ -92,7 +92,6 @@ pub(super) async fn authorize(
     let id = authorization::begin(&mut scope, &request, session_id)
         .await?
         .ok_or(AuthorizeError::Page("The application is not registered here, or has been disabled."))?;
-    sweep::sweep(&mut scope).await?;
     scope.commit().await?;
     // Whether the person must be asked is the consent page's to say; when not, it goes on by itself.
     let page = if session_id.is_some() { "consent" } else { "sign-in" };

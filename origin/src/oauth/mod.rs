@@ -12,10 +12,9 @@ mod redeem;
 mod refresh;
 mod refresh_secret;
 mod revoke;
-mod sweep;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 
 use axum::{

@@ -21,7 +21,6 @@ use super::{
     form::{self, FormError},
     redeem::{self, Redeemed},
     refresh::{self, Refreshed},
-    sweep,
     target::Target,
 };
 use crate::{
@@ -212,7 +211,6 @@ pub(super) async fn token(
         }
         _ => return Err(TokenError::UnsupportedGrantType),
     };
-    sweep::sweep(&mut scope).await?;
     scope.commit().await?;
     match outcome {
         Ok(tokens) => Ok(answer(&origin, tokens)),

@@ -1,20 +1,14 @@
 //! Building a filter of revocations, beside the requests: seldom, by one origin at a time, and page by page. It may not let a row count
 //! as filtered before the filter that has it is published: one transaction does both, whatever the clocks say.
 
-use std::time::Duration;
-
 use shared::policy::{RevocationFilter, entry_hash};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::database::{Actor, Component, Database, DatabaseError, Scope};
 
-/// Rows read or deleted at a time.
+/// Rows read at a time.
 const PAGE: i64 = 20_000;
-/// Pages of expired rows that one build deletes at most.
-const SWEPT_PAGES: usize = 50;
-/// How long a row is kept after it could last matter, for people who look into what happened.
-const KEPT: Duration = Duration::from_hours(24);
 /// How many valid tokens that would be hit falsely a filter may list; further ones are confirmed when they come.
 const MAX_EXCEPTIONS: usize = 32_768;
 /// Filters that are kept: one may be read by a compilation that began before it was replaced.
@@ -39,7 +33,6 @@ pub(super) enum Built {
 /// Builds the next filter of everything that has not expired; `list` is how many may stand one by one. A failure leaves everything as
 /// it was.
 pub(super) async fn build(database: &Database, list: u32) -> Result<Built, DatabaseError> {
-    sweep(database).await?;
     let mut scope = database.scope(Actor::System(Component::PolicyCompiler)).await?;
     let head: Option<i64> =
         sqlx::query_scalar("SELECT generation FROM revocation_filter_head FOR UPDATE SKIP LOCKED")
@@ -190,25 +183,4 @@ async fn valid(scope: &mut Scope, now: OffsetDateTime) -> Result<Vec<u64>, Datab
         .await?;
     hashes.extend(certificates.iter().map(|id| entry_hash("jti", id)));
     Ok(hashes)
-}
-
-/// Deletes rows that are long over, a page a transaction. Rows that somebody else is deleting are left to them.
-async fn sweep(database: &Database) -> Result<(), DatabaseError> {
-    for _ in 0..SWEPT_PAGES {
-        let mut scope = database.scope(Actor::System(Component::PolicyCompiler)).await?;
-        let before = scope.clock().now() - KEPT;
-        let deleted = sqlx::query(
-            "DELETE FROM revocations WHERE (kind, value) IN (
-                 SELECT kind, value FROM revocations WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
-        )
-        .bind(before)
-        .bind(PAGE)
-        .execute(scope.connection())
-        .await?;
-        scope.commit().await?;
-        if deleted.rows_affected() == 0 {
-            break;
-        }
-    }
-    Ok(())
 }

@@ -22,7 +22,7 @@ pub use self::browser::browser_of;
 pub use self::list::{OpenSession, open_sessions};
 
 pub use self::sign_out::routes;
-pub use self::store::{End, SessionError, Started, Visitor, end_by_token, end_with_grants, start};
+pub use self::store::{End, SessionError, Started, Visitor, end, end_by_token, end_with_grants, start};
 pub use self::token::{SessionToken, clear_cookie};
 pub(crate) use self::token::{cookie, only_cookie};
 use crate::database::{Actor, Component, Database, DatabaseError};

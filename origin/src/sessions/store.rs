@@ -117,7 +117,7 @@ pub enum End {
 }
 
 /// Ends a session of `user_id`. Says whether it was open; only then is there an event.
-pub(super) async fn end(scope: &mut Scope, id: Uuid, user_id: Uuid, end: End) -> Result<bool, SessionError> {
+pub async fn end(scope: &mut Scope, id: Uuid, user_id: Uuid, end: End) -> Result<bool, SessionError> {
     let (reason, word) = match end {
         End::SignedOut => (SessionEnd::SignedOut, "signed_out"),
         End::Revoked => (SessionEnd::Revoked, "revoked"),

@@ -84,7 +84,6 @@ pub(super) async fn issue(
     if let Err(reached) = limits::charge(scope, Counted::CodeSent, email).await? {
         return Ok(Err(reached));
     }
-    forget_some(scope).await?;
     let id = scope.new_id();
     let (binding, code) = (BrowserBinding::generate(id, randomness), OneTimeCode::generate(randomness));
     let salt = CommitmentSalt(randomness.bytes());
@@ -290,18 +289,5 @@ async fn append_refusal(
 ) -> Result<(), SessionError> {
     let event = SignInCodeRefused { reason, attempts: u32::try_from(attempts).unwrap_or_default() };
     scope.append(NewEvent::of_platform(id, &event)).await?;
-    Ok(())
-}
-
-/// Removes a few challenges that ended long ago; their events stay.
-async fn forget_some(scope: &mut Scope) -> Result<(), SessionError> {
-    let before = scope.clock().now() - Duration::from_hours(24);
-    sqlx::query(
-        "DELETE FROM sign_in_challenges WHERE id IN
-             (SELECT id FROM sign_in_challenges WHERE expires_at < $1 LIMIT 8 FOR UPDATE SKIP LOCKED)",
-    )
-    .bind(before)
-    .execute(scope.connection())
-    .await?;
     Ok(())
 }

@@ -4,8 +4,6 @@
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use shared::gcra::Quota;
-use sqlx::PgConnection;
-use time::OffsetDateTime;
 
 use super::EmailAddress;
 use crate::database::{DatabaseError, Scope};
@@ -67,8 +65,6 @@ pub(super) async fn charge(
     .await?
     .rows_affected();
     if passed == 1 {
-        // After the own row is taken: two that first removed each other's would wait for each other.
-        forget_some(scope.connection(), now).await?;
         return Ok(Ok(()));
     }
     let wait: f64 = sqlx::query_scalar(
@@ -89,16 +85,4 @@ pub(super) async fn charge(
 fn key_of(counted: Counted, email: &EmailAddress) -> [u8; 32] {
     let Ok(mac) = Hmac::<Sha256>::new_from_slice(counted.name()) else { return [0; 32] };
     mac.chain_update(email.as_str().as_bytes()).finalize().into_bytes().into()
-}
-
-/// Removes a few rows that say no more than their absence would.
-async fn forget_some(connection: &mut PgConnection, now: OffsetDateTime) -> Result<(), DatabaseError> {
-    sqlx::query(
-        "DELETE FROM rate_limits WHERE key IN
-             (SELECT key FROM rate_limits WHERE tat < $1 ORDER BY tat LIMIT 8 FOR UPDATE SKIP LOCKED)",
-    )
-    .bind(now)
-    .execute(connection)
-    .await?;
-    Ok(())
 }

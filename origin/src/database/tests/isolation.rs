@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use crate::clock::Randomness;
 use crate::database::{Actor, Component, Database, DatabaseError, PLATFORM};
+use crate::http::test_origin::TestOrigin;
+use crate::operators::test_tokens::Desk;
 use crate::test_database::{self, TestDatabase, execute};
 
 const RED: Uuid = Uuid::from_u128(0xAED);
@@ -202,6 +204,71 @@ async fn the_platform_is_nobodys_workspace_and_a_person_sees_themselves_only() {
             let error = sqlx::raw_sql(statement).execute(scope.connection()).await.unwrap_err();
             assert!(error.to_string().contains("permission denied"), "{table}: {error}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_table_shows_a_tenant_a_row_of_another() {
+    test_database::run(async |t| {
+        let desk = Desk::set(t).await;
+        let mut admin = t.admin().await;
+        let tables: Vec<String> = sqlx::query_scalar(
+            "SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE n.nspname IN ('auth_gateway', 'security_service') AND c.relkind IN ('r', 'p', 'v')
+               AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'workspace_id'
+                             AND has_column_privilege('gateward_app', c.oid, a.attnum, 'SELECT'))
+             ORDER BY 1",
+        )
+        .fetch_all(&mut admin)
+        .await
+        .unwrap();
+        let mut told_apart = 0;
+        for table in tables {
+            let count =
+                format!("SELECT count(*) FILTER (WHERE workspace_id <> $1), count(*) FROM {table}");
+            let (foreign, _): (i64, i64) =
+                sqlx::query_as(AssertSqlSafe(count.clone())).bind(desk.demo).fetch_one(&mut admin).await.unwrap();
+            let mut scope = t.database.scope(tenant(desk.demo)).await.unwrap();
+            let (seen, own): (i64, i64) =
+                sqlx::query_as(AssertSqlSafe(count)).bind(desk.demo).fetch_one(scope.connection()).await.unwrap();
+            assert_eq!(seen, 0, "{table} shows a tenant rows of another");
+            told_apart += i32::from(foreign > 0 && own > 0);
+        }
+        assert!(told_apart >= 6, "only {told_apart} tables had rows of both");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_of_two_tenants_over_one_connection_never_mix_even_when_cut_off() {
+    test_database::run(async |t| {
+        let mut desk = Desk::set(t).await;
+        let one =
+            Database::new(t.configuration.serve_login.options(), 1, t.clock.clone(), Randomness::System);
+        desk.test = TestOrigin::with(t, one.clone(), &[]);
+        let sides = [(desk.deployer(desk.demo), "notes"), (desk.deployer(desk.other), "theirs")];
+        let slugs = async |authorization: &str| {
+            let answer = desk.send("GET", "/v1/projects", authorization, "").await;
+            assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+            answer.json().to_string()
+        };
+        for round in 0..30 {
+            // Cut off after a while that is a little longer each time: before the scope, in it, in its statement, at its end.
+            let mut cut = Box::pin(slugs(&sides[round % 2].0));
+            for _ in 0..round {
+                if cut.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(cut);
+            let (red, blue) = tokio::join!(slugs(&sides[0].0), slugs(&sides[1].0));
+            for (seen, own, foreign) in [(red, sides[0].1, sides[1].1), (blue, sides[1].1, sides[0].1)] {
+                assert!(seen.contains(own) && !seen.contains(foreign), "round {round}: {seen}");
+            }
+        }
+        one.close().await;
     })
     .await;
 }

@@ -52,6 +52,15 @@ payloads! {
         /// How the person got in the first time.
         method: SignInMethod,
     }
+    /// A person was erased: whatever said who they were is gone, and whatever they could still do has ended.
+    UserAccount, 1: UserErased {
+        /// Sessions that were open.
+        sessions: u32,
+        /// Grants that went on.
+        grants: u32,
+        /// API keys and tokens that were good.
+        credentials: u32,
+    }
     /// A person has signed in.
     Session, 1: SessionStarted {
         /// The person.

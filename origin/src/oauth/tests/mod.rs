@@ -20,23 +20,23 @@ use crate::{
     test_database::{TestDatabase, execute},
 };
 
-pub(super) const WORKSPACE: Uuid = Uuid::from_u128(0xA);
-pub(super) const PERSON: Uuid = Uuid::from_u128(0x1);
-pub(super) const SESSION: Uuid = Uuid::from_u128(0x51);
-pub(super) const OTHER_SESSION: Uuid = Uuid::from_u128(0x52);
-pub(super) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-pub(super) const REDIRECT: &str = "https://app.test/cb";
+pub(crate) const WORKSPACE: Uuid = Uuid::from_u128(0xA);
+pub(crate) const PERSON: Uuid = Uuid::from_u128(0x1);
+pub(crate) const SESSION: Uuid = Uuid::from_u128(0x51);
+pub(crate) const OTHER_SESSION: Uuid = Uuid::from_u128(0x52);
+pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub(crate) const REDIRECT: &str = "https://app.test/cb";
 
 /// A workspace with two clients of one project and one of another, a person with two sessions, and an origin.
-pub(super) struct Stage<'a> {
-    pub(super) databases: &'a TestDatabase,
-    pub(super) test: Arc<TestOrigin>,
+pub(crate) struct Stage<'a> {
+    pub(crate) databases: &'a TestDatabase,
+    pub(crate) test: Arc<TestOrigin>,
     /// The secret of the client `backend`.
-    pub(super) secret: ClientSecret,
+    pub(crate) secret: ClientSecret,
 }
 
 impl<'a> Stage<'a> {
-    pub(super) async fn set(databases: &'a TestDatabase) -> Self {
+    pub(crate) async fn set(databases: &'a TestDatabase) -> Self {
         let test = Arc::new(TestOrigin::new(databases));
         let secret = ClientSecret::generate(&test.origin.randomness);
         let hash = format!("sha256('{}')", secret.expose());
@@ -84,13 +84,13 @@ impl<'a> Stage<'a> {
     }
 
     /// Runs a statement past every policy.
-    pub(super) async fn sql(&self, statement: &str) {
+    pub(crate) async fn sql(&self, statement: &str) {
         let statement = format!("SET search_path = auth_gateway; {statement}");
         execute(&mut self.databases.admin().await, statement).await;
     }
 
     /// The event types of all grants, in the order of their aggregate.
-    pub(super) async fn events(&self) -> Vec<String> {
+    pub(crate) async fn events(&self) -> Vec<String> {
         sqlx::query_scalar(
             "SELECT event_type FROM auth_gateway.events WHERE aggregate_type = 'grant' ORDER BY aggregate_id, version",
         )
@@ -100,14 +100,14 @@ impl<'a> Stage<'a> {
     }
 
     /// The entries of the policy by kind.
-    pub(super) async fn revoked(&self) -> (Vec<String>, Vec<String>) {
+    pub(crate) async fn revoked(&self) -> (Vec<String>, Vec<String>) {
         let compiled = self.test.origin.policy.current(&self.test.origin.database).await.unwrap();
         let revocations = &compiled.policy.revocations;
         (revocations.tokens.keys().cloned().collect(), revocations.grants.keys().cloned().collect())
     }
 
     /// Begins an authorization request as the browser of a session would. Yields its id.
-    pub(super) async fn begin(&self, client_id: &str, redirect_uri: &str, more: &str) -> Uuid {
+    pub(crate) async fn begin(&self, client_id: &str, redirect_uri: &str, more: &str) -> Uuid {
         let target = authorize_target(client_id, redirect_uri, more);
         let answer = self.test.get(&target).await;
         assert_eq!(answer.status, 303, "{}", String::from_utf8_lossy(&answer.body));
@@ -116,7 +116,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The person of a session allows a request. Yields the parameters of the redirect.
-    pub(super) async fn allow(&self, id: Uuid, session_id: Uuid) -> Option<Vec<(String, String)>> {
+    pub(crate) async fn allow(&self, id: Uuid, session_id: Uuid) -> Option<Vec<(String, String)>> {
         let actor = Actor::System(Component::AuthorizationServer);
         let mut scope = self.test.origin.database.scope(actor).await.unwrap();
         let grant_id = scope.new_id();
@@ -132,36 +132,36 @@ impl<'a> Stage<'a> {
     }
 
     /// A code for the client `app`.
-    pub(super) async fn code(&self) -> String {
+    pub(crate) async fn code(&self) -> String {
         self.code_for("app", REDIRECT, "").await
     }
 
     /// A code for any client.
-    pub(super) async fn code_for(&self, client_id: &str, redirect_uri: &str, more: &str) -> String {
+    pub(crate) async fn code_for(&self, client_id: &str, redirect_uri: &str, more: &str) -> String {
         let id = self.begin(client_id, redirect_uri, more).await;
         let parameters = self.allow(id, SESSION).await.expect("an open request");
         value_of(&parameters, "code")
     }
 
     /// A request to the token endpoint.
-    pub(super) async fn token(&self, form: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn token(&self, form: &[(&str, &str)]) -> Answer {
         self.test.post("/oauth/token", &[], &encode(form)).await
     }
 
     /// Redeems a code as the client `app`.
-    pub(super) async fn redeem(&self, code: &str) -> Answer {
+    pub(crate) async fn redeem(&self, code: &str) -> Answer {
         self.token(&redemption(code)).await
     }
 
     /// The first tokens of a new grant of the client `app`.
-    pub(super) async fn tokens(&self) -> Value {
+    pub(crate) async fn tokens(&self) -> Value {
         let answer = self.redeem(&self.code().await).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         answer.json()
     }
 
     /// Refreshes as `client_id`.
-    pub(super) async fn refresh_as(&self, client_id: &str, token: &str, more: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn refresh_as(&self, client_id: &str, token: &str, more: &[(&str, &str)]) -> Answer {
         let mut form =
             vec![("grant_type", "refresh_token"), ("refresh_token", token), ("client_id", client_id)];
         form.extend_from_slice(more);
@@ -169,14 +169,14 @@ impl<'a> Stage<'a> {
     }
 
     /// Refreshes as the client `app`, which must work. Yields the next refresh token.
-    pub(super) async fn refreshed(&self, token: &str) -> String {
+    pub(crate) async fn refreshed(&self, token: &str) -> String {
         let answer = self.refresh_as("app", token, &[]).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         text(&answer.json(), "refresh_token")
     }
 
     /// Verifies an access token as an edge would.
-    pub(super) async fn verify(&self, token: &str) -> Claims {
+    pub(crate) async fn verify(&self, token: &str) -> Claims {
         let compiled = self.test.origin.policy.current(&self.test.origin.database).await.unwrap();
         let unverified = shared::jwt::Unverified::parse(token).unwrap();
         let now = UnixMillis(self.databases.clock.unix_millis());
@@ -186,7 +186,7 @@ impl<'a> Stage<'a> {
 }
 
 /// The parameters of a redemption by the client `app`.
-pub(super) fn redemption(code: &str) -> Vec<(&str, &str)> {
+pub(crate) fn redemption(code: &str) -> Vec<(&str, &str)> {
     vec![
         ("grant_type", "authorization_code"),
         ("code", code),
@@ -197,7 +197,7 @@ pub(super) fn redemption(code: &str) -> Vec<(&str, &str)> {
 }
 
 /// A good authorization request, with parameters added.
-pub(super) fn authorize_target(client_id: &str, redirect_uri: &str, more: &str) -> String {
+pub(crate) fn authorize_target(client_id: &str, redirect_uri: &str, more: &str) -> String {
     let challenge = CodeVerifier::parse(VERIFIER).unwrap().challenge().to_text();
     let query = encode(&[
         ("response_type", "code"),
@@ -211,34 +211,34 @@ pub(super) fn authorize_target(client_id: &str, redirect_uri: &str, more: &str) 
 }
 
 /// `application/x-www-form-urlencoded`.
-pub(super) fn encode(pairs: &[(&str, &str)]) -> String {
+pub(crate) fn encode(pairs: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 /// The query of a `Location`.
-pub(super) fn parameters_of(location: &str) -> Vec<(String, String)> {
+pub(crate) fn parameters_of(location: &str) -> Vec<(String, String)> {
     Url::parse(location).unwrap().query_pairs().into_owned().collect()
 }
 
 /// The value of the only parameter of this name.
-pub(super) fn value_of(parameters: &[(String, String)], name: &str) -> String {
+pub(crate) fn value_of(parameters: &[(String, String)], name: &str) -> String {
     let values: Vec<_> = parameters.iter().filter(|(known, _)| known == name).collect();
     assert_eq!(values.len(), 1, "{name} in {parameters:?}");
     values[0].1.clone()
 }
 
 /// A member of a JSON object, as text.
-pub(super) fn text(json: &Value, member: &str) -> String {
+pub(crate) fn text(json: &Value, member: &str) -> String {
     json[member].as_str().unwrap_or_else(|| panic!("{member} in {json}")).to_owned()
 }
 
 /// The cookie of a session whose token is 32 times this byte.
-pub(super) fn cookie(byte: u8) -> String {
+pub(crate) fn cookie(byte: u8) -> String {
     format!("__Host-gateward_session={}", base64url::encode(&[byte; 32]))
 }
 
 /// Asserts an OAuth error, with its headers.
-pub(super) fn assert_error(answer: &Answer, status: u16, code: &str) {
+pub(crate) fn assert_error(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status.as_u16(), text(&answer.json(), "error").as_str()), (status, code));
     assert_eq!(answer.header("cache-control"), "no-store");
 }

@@ -248,14 +248,6 @@ async fn a_filter_that_has_mostly_expired_is_built_anew_and_a_small_rest_is_list
         let third = compile_until(&test, |compiled| compiled.filter().is_none()).await;
         assert_eq!(third.policy.revocations.exact_entries(), 5);
         assert_eq!(judge(&third, "longest-4"), Judgement::Covered);
-        // A day later what is over is gone, by the next build.
-        databases.clock.advance(Duration::from_hours(24) + Duration::from_secs(1));
-        filter::build(&databases.database, LIST).await.unwrap();
-        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM auth_gateway.revocations")
-            .fetch_one(&mut admin)
-            .await
-            .unwrap();
-        assert_eq!(left, 5);
     })
     .await;
 }

@@ -5,6 +5,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::configuration::Retention;
+use crate::retention::sweep;
+
+const RETENTION: Retention =
+    Retention { expired: Duration::from_hours(24), ended: Duration::from_hours(720) };
 
 #[tokio::test]
 async fn attack_19_guesses_are_counted_per_address_over_all_challenges() {
@@ -67,7 +72,9 @@ async fn counters_that_say_nothing_any_more_are_removed_without_a_standstill() {
                     browser.post("/sign-in", &[("email", &email)]).await.status.as_u16()
                 });
             }
-            let statuses = asks.join_all().await;
+            // A sweep goes on beside them: whoever is counted again in this moment is not forgotten, and nobody waits for anybody.
+            let (statuses, swept) = tokio::join!(asks.join_all(), sweep(&databases.database, RETENTION));
+            assert!(swept.failed.is_empty(), "{swept:?}");
             assert_eq!(statuses, [303; 24]);
             for _ in 0..24 {
                 peer.next().await;
@@ -84,8 +91,9 @@ async fn counters_that_say_nothing_any_more_are_removed_without_a_standstill() {
         for number in 0..6 {
             ask(&Browser::new(&origin), &peer, &format!("other-{number}@example.test")).await;
         }
+        sweep(&databases.database, RETENTION).await;
         assert_eq!(count(&mut admin, "rate_limits").await, 6);
-        assert!(count(&mut admin, "sign_in_challenges").await < 96);
+        assert_eq!(count(&mut admin, "sign_in_challenges").await, 6);
     })
     .await;
 }
