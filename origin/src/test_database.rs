@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, Randomness};
 use crate::configuration::{DatabaseUrl, MigrateConfiguration, Source};
-use crate::database::{Database, migrate};
-use crate::outbox::destination::Postgres;
+use crate::database::{Actor, Component, Database, migrate};
+use crate::outbox::destination::{AnyDestination, Destination, Postgres, Surroundings, registered};
 use crate::outbox::{Forwarder, Settings};
 
 const VARIABLE: &str = "GATEWARD_TEST_DATABASE_URL";
@@ -36,6 +36,8 @@ pub(crate) struct TestDatabase {
     pub(crate) read_admin: PgConnectOptions,
     /// The URLs that the services of this test would be given.
     pub(crate) configuration: MigrateConfiguration,
+    /// What destinations are built from: the forwarder's login, and the environment with their credentials.
+    pub(crate) surroundings: Surroundings,
     names: [String; 2],
 }
 
@@ -67,17 +69,26 @@ impl TestDatabase {
         }
         admin.close().await.expect("the connection closes");
 
-        let configuration = configuration(&names, "gateward_test");
+        let environment = environment(&names, "gateward_test");
+        let configuration = migration(&environment);
         let clock = Clock::fixed(time::macros::datetime!(2026-11-21 10:00 UTC));
         let open = |url: &DatabaseUrl| Database::new(url.options(), 8, clock.clone(), Randomness::System);
+        let forwarder = open(&configuration.forwarder_login);
+        let surroundings = Surroundings {
+            source: environment,
+            command: forwarder.clone(),
+            clock: clock.clone(),
+            randomness: Randomness::System,
+        };
         Self {
             database: open(&configuration.serve_login),
-            forwarder: open(&configuration.forwarder_login),
+            forwarder,
             read: open(&configuration.read_login),
             command_admin: configuration.command.options(),
             read_admin: configuration.read.options(),
             clock,
             configuration,
+            surroundings,
             names,
         }
     }
@@ -92,18 +103,46 @@ impl TestDatabase {
         self.read_admin.connect().await.expect("the administrator connects to the read database")
     }
 
-    /// A forwarder with the real destination and a short lease.
+    /// A forwarder to the read database, with a short lease.
     pub(crate) fn real_forwarder(&self, name: &str) -> Forwarder<Postgres> {
-        let mut settings =
-            Settings::new(name.to_owned(), 1, Duration::from_secs(10), Duration::from_millis(10));
-        settings.first_backoff = Duration::from_millis(1);
-        Forwarder::new(self.forwarder.clone(), Postgres::new(self.read.clone()), settings)
+        self.forwarder_to(name, 1, Postgres::new(self.read.clone()))
     }
 
-    /// Drains the outbox and compares both sides.
+    /// A forwarder to any destination, with a short lease.
+    pub(crate) fn forwarder_to<D: Destination>(
+        &self,
+        name: &str,
+        destination_id: i16,
+        destination: D,
+    ) -> Forwarder<D> {
+        let (lease, poll_interval) = (Duration::from_secs(10), Duration::from_millis(10));
+        let mut settings = Settings::new(name.to_owned(), destination_id, lease, poll_interval);
+        settings.first_backoff = Duration::from_millis(1);
+        Forwarder::new(self.forwarder.clone(), destination, settings)
+    }
+
+    /// Drains every enabled destination and compares both sides.
     async fn settle(&self) {
-        let drained = self.real_forwarder("teardown").drain().await.expect("the outbox can be drained");
-        assert!(drained.is_complete(), "work was left behind: {drained:?}");
+        let mut scope =
+            self.forwarder.scope(Actor::System(Component::Forwarder)).await.expect("a scope opens");
+        let destinations = registered(&mut scope).await.expect("the destinations can be read");
+        drop(scope);
+        for destination in destinations.into_iter().filter(|destination| destination.enabled) {
+            // The read database's connections are open already.
+            let drained = if destination.id == 1 {
+                self.real_forwarder("teardown").drain().await
+            } else {
+                let opened = AnyDestination::open(&destination, &self.surroundings);
+                let opened = opened.unwrap_or_else(|faults| panic!("{faults}"));
+                let forwarder = self.forwarder_to("teardown", destination.id, opened);
+                let drained = forwarder.drain().await;
+                forwarder.destination().close().await;
+                drained
+            };
+            let drained =
+                drained.unwrap_or_else(|error| panic!("{} cannot be drained: {error}", destination.name));
+            assert!(drained.is_complete(), "work was left behind for {}: {drained:?}", destination.name);
+        }
         let (mut command, mut read) = (self.admin().await, self.read_side().await);
         let left: i64 = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM auth_gateway.outbox) + (SELECT count(*) FROM auth_gateway.outbox_failed)",
@@ -189,7 +228,15 @@ async fn make_templates() -> [String; 2] {
 }
 
 /// What the services would be given for these two databases, with logins whose names start with `prefix`.
-pub(crate) fn configuration([command, read]: &[String; 2], prefix: &str) -> MigrateConfiguration {
+pub(crate) fn configuration(names: &[String; 2], prefix: &str) -> MigrateConfiguration {
+    migration(&environment(names, prefix))
+}
+
+fn migration(environment: &Source) -> MigrateConfiguration {
+    MigrateConfiguration::read(environment).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn environment([command, read]: &[String; 2], prefix: &str) -> Source {
     let of = |login: Option<&str>, database: &str| {
         let mut url = server();
         url.set_path(database);
@@ -206,11 +253,10 @@ pub(crate) fn configuration([command, read]: &[String; 2], prefix: &str) -> Migr
         ("FORWARDER_DATABASE_URL", of(Some("forward"), command)),
         ("READ_DATABASE_URL", of(Some("project"), read)),
     ];
-    MigrateConfiguration::read(&Source::of(values.iter().map(|(name, value)| (*name, value.as_str()))))
-        .unwrap_or_else(|faults| panic!("{faults}"))
+    Source::of(values.iter().map(|(name, value)| (*name, value.as_str())))
 }
 
-fn server() -> Url {
+pub(crate) fn server() -> Url {
     let Ok(text) = std::env::var(VARIABLE) else {
         panic!(
             "{VARIABLE} is not set: this test needs a Postgres (15 or later) and a superuser of it, such as \

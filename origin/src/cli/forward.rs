@@ -15,6 +15,8 @@ use crate::outbox::{Drained, Emptied, Forwarders, Options, StartError};
 /// Connections to the command database, for all destinations together. None is held while something is being delivered.
 const CONNECTIONS: u32 = 6;
 
+/// How often to look which destinations there are.
+const LOOK: Duration = Duration::from_secs(2);
 /// How long to wait before the command database is tried again at the start.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -50,6 +52,7 @@ pub(super) async fn run(arguments: &Arguments, source: &Source) -> Result<(), Fa
         name: name.clone(),
         lease: configuration.lease,
         poll_interval: configuration.poll_interval,
+        look: LOOK,
         only: arguments.destinations.clone(),
     };
     let forwarders = Forwarders::new(surroundings, options);

@@ -12,9 +12,6 @@ use super::forwarder::{Drained, Forwarder, ForwarderError, Settings};
 use crate::configuration::Faults;
 use crate::database::{Actor, Component, DatabaseError};
 
-/// How often the destinations are looked at: one that is added, enabled or disabled is noticed within this.
-const LOOK: Duration = Duration::from_secs(2);
-
 /// How all of them behave.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -24,6 +21,8 @@ pub struct Options {
     pub lease: Duration,
     /// How long to wait when there was nothing to do.
     pub poll_interval: Duration,
+    /// How often to look which destinations there are: one that is added, enabled or disabled is noticed within this.
+    pub look: Duration,
     /// The destinations to carry to; none: every enabled one.
     pub only: Vec<String>,
 }
@@ -117,7 +116,7 @@ impl Forwarders {
                 Ok(wanted) => self.follow(&mut running, &mut reported, wanted).await,
                 Err(error) => tracing::error!(%error, "cannot see which destinations there are"),
             }
-            if let Ok(Err(_)) = tokio::time::timeout(LOOK, stop.changed()).await {
+            if let Ok(Err(_)) = tokio::time::timeout(self.options.look, stop.changed()).await {
                 break;
             }
         }

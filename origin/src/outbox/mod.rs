@@ -15,6 +15,7 @@ mod halving;
 mod lane;
 mod lease;
 mod queue;
+mod set_aside;
 mod settlement;
 mod statistics;
 #[cfg(test)]
@@ -24,4 +25,7 @@ pub use self::delivery::Delivery;
 pub use self::forwarder::{Drained, Forwarder, ForwarderError, Settings};
 pub use self::forwarders::{Emptied, Forwarders, Options, StartError};
 pub use self::lane::{LANES, lane_of};
+pub use self::set_aside::{
+    Discarded, FailedEvent, FailedFilter, Replayed, SetAsideError, Which, discard, failed, replay,
+};
 pub use self::statistics::{DestinationStatistics, statistics};

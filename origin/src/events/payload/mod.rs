@@ -2,11 +2,13 @@
 
 mod authorization;
 mod credential;
+mod outbox;
 mod person;
 mod tenancy;
 
 pub use self::authorization::*;
 pub use self::credential::*;
+pub use self::outbox::*;
 pub use self::person::*;
 pub use self::tenancy::*;
 
@@ -33,6 +35,8 @@ pub enum Aggregate {
     Credential,
     /// A signing key; belongs to the platform workspace.
     SigningKey,
+    /// A destination of the outbox; belongs to the platform workspace.
+    OutboxDestination,
 }
 
 impl Aggregate {
@@ -49,6 +53,7 @@ impl Aggregate {
             Self::ServiceToken => "service_token",
             Self::Credential => "credential",
             Self::SigningKey => "signing_key",
+            Self::OutboxDestination => "outbox_destination",
         }
     }
 }

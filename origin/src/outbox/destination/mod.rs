@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub use self::any::{AnyDestination, Surroundings};
 pub use self::postgres::Postgres;
-pub use self::registered::{Registered, registered};
+pub use self::registered::{Registered, aggregate_id, registered};
 use super::delivery::Delivery;
 
 /// Somewhere events go.

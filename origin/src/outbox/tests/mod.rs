@@ -1,5 +1,8 @@
 //! The outbox against a real Postgres on both sides: order, poison, outages, crashes.
 
+mod forwarders;
+mod set_aside;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,14 +11,14 @@ use sqlx::Row;
 use tokio::sync::{Mutex, Notify, watch};
 use uuid::Uuid;
 
-use super::delivery::Delivery;
-use super::destination::{DeliveryFault, Destination, Postgres, Undelivered};
-use super::forwarder::{Forwarder, ForwarderError, Settings};
-use super::statistics;
 use crate::database::{Actor, Component};
 use crate::events::NewEvent;
 use crate::events::field::Identifier;
 use crate::events::payload::AuthorizationCodeReplayed;
+use crate::outbox::delivery::Delivery;
+use crate::outbox::destination::{DeliveryFault, Destination, Postgres, Undelivered};
+use crate::outbox::forwarder::{Forwarder, ForwarderError, Settings};
+use crate::outbox::statistics;
 use crate::test_database::{self, TestDatabase, execute};
 
 const WORKSPACE: Uuid = Uuid::from_u128(0x77);
