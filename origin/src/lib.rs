@@ -12,6 +12,7 @@ pub mod credentials;
 pub mod database;
 pub mod events;
 pub mod external_issuers;
+mod failpoint;
 pub mod http;
 pub mod mail;
 pub mod oauth;

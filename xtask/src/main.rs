@@ -1,10 +1,11 @@
-//! What a developer of Gateward runs: `cargo xtask up`, `demo`, `test`, `bench`, `fuzz`, `soak`, `gateward`, `build-edge`.
+//! What a developer of Gateward runs: `cargo xtask up`, `demo`, `test`, `bench`, `fuzz`, `soak`, `faults`, `gateward`, `build-edge`.
 
 mod bench;
 mod clock;
 mod demo;
 mod entropy;
 mod exec;
+mod faults;
 mod fuzz;
 mod gateward;
 mod postgres;
@@ -44,6 +45,7 @@ enum Command {
     Bench(bench::Options),
     Fuzz(fuzz::Options),
     Soak(soak::Options),
+    Faults(faults::Options),
     Gateward(gateward::Options),
     /// Builds the edge's modules into edge/dist; `wrangler` calls it.
     #[command(
@@ -81,6 +83,7 @@ fn run(command: Command) -> Result<()> {
         Command::Gateward(options) => gateward::run(&project, &options),
         Command::Bench(options) => bench::run(&project, &options),
         Command::Soak(options) => soak::run(&project, &options),
+        Command::Faults(options) => faults::run(&project, &options),
         Command::Fuzz(options) => fuzz::run(&project, &options),
         Command::Demo(options) => demo::run(&project, &options),
         Command::Test(options) => test::run(&project, &options),

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Actor, DatabaseError, PLATFORM, sqlstate};
 use crate::clock::{Clock, Randomness};
+use crate::failpoint;
 
 /// An open transaction with its actor's role, workspace and person set for its duration.
 #[derive(Debug)]
@@ -98,7 +99,9 @@ impl Scope {
     pub async fn commit(mut self) -> Result<(), DatabaseError> {
         // Fails with 25P02 where an earlier statement failed; COMMIT alone would not say so.
         sqlx::query("SELECT").execute(&mut *self.transaction).await?;
+        failpoint::reach("scope.before_commit");
         self.transaction.commit().await?;
+        failpoint::reach("scope.after_commit");
         Ok(())
     }
 

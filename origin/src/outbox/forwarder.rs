@@ -13,6 +13,7 @@ use super::lease::{self, Lane};
 use super::queue;
 use super::settlement::{self, Backoff, Settled};
 use crate::database::{Actor, Component, Database, DatabaseError, Scope};
+use crate::failpoint;
 
 /// How many lanes one turn takes.
 const LANES_PER_TURN: i64 = 16;
@@ -208,7 +209,9 @@ impl<D: Destination> Forwarder<D> {
             let full = is_full(&batch, &lanes, size);
             let (aside, rows): (Vec<Delivery>, Vec<Delivery>) = batch.into_iter().partition(|row| row.parked);
             let tried = !rows.is_empty();
+            failpoint::reach("forwarder.before_delivery");
             let outcome = self.deliver(rows).await;
+            failpoint::reach("forwarder.after_delivery");
             size = next_size(size, full, tried, (first, most), &outcome);
 
             let mut scope = self.scope().await?;
@@ -240,7 +243,9 @@ impl<D: Destination> Forwarder<D> {
             } else {
                 queue::next(&mut scope, destination_id, &lanes, share(size, lanes.len())).await?
             };
+            failpoint::reach("forwarder.in_acknowledgement");
             scope.commit().await?;
+            failpoint::reach("forwarder.after_acknowledgement");
         }
         let mut scope = self.scope().await?;
         lease::release(&mut scope, destination_id, &lanes).await?;

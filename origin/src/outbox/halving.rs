@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::delivery::Delivery;
 use super::destination::{DeliveryFault, Destination, Undelivered};
 use crate::clock::Clock;
+use crate::failpoint;
 
 /// What became of a batch. Rows in neither list were held back or not tried.
 #[derive(Debug, Default, PartialEq)]
@@ -65,6 +66,9 @@ pub(super) async fn deliver(
         }
         if rows.is_empty() {
             continue;
+        }
+        if !outcome.delivered.is_empty() {
+            failpoint::reach("forwarder.mid_batch");
         }
         let answer = tokio::time::timeout(patience.call, destination.deliver(&rows)).await;
         let late = || DeliveryFault::outage(format!("no answer within {} ms", patience.call.as_millis()));

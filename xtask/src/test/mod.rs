@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 
 use crate::clock::{Stopwatch, human};
 use crate::exec;
+use crate::faults;
 use crate::fuzz;
 use crate::progress::say;
 use crate::project::Project;
@@ -24,7 +25,8 @@ use crate::setup::build::cargo;
 #[command(after_help = "Examples:
   cargo xtask test
   cargo xtask test --only shared --only corpus
-  cargo xtask test --only e2e")]
+  cargo xtask test --only e2e
+  cargo xtask test --only faults")]
 pub(crate) struct Options {
     /// Runs this suite and no other; may be given several times
     #[arg(long, value_enum, value_name = "SUITE")]
@@ -50,10 +52,13 @@ enum Suite {
     Origin,
     /// Black-box tests of a whole gateway: browser, client libraries, attacks
     E2e,
+    /// Processes killed and destinations that lie, by seeds: some of them with everything else, two hundred when asked for alone
+    Faults,
 }
 
 impl Suite {
-    fn run(self, project: &Project) -> Result<()> {
+    /// `thorough` where it was asked for by name.
+    fn run(self, project: &Project, thorough: bool) -> Result<()> {
         match self {
             Self::Format => {
                 exec::stream(cargo(project).args(["fmt", "--all", "--check"]))?;
@@ -69,6 +74,7 @@ impl Suite {
             Self::Edge => edge::run(project),
             Self::Origin => database::run(project),
             Self::E2e => e2e::run(project),
+            Self::Faults => faults::suite(project, thorough),
         }
     }
 }
@@ -84,7 +90,7 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
         let name = suite.to_possible_value().context("a suite without a name")?.get_name().to_owned();
         say(&format!("\n── {name} ──"));
         let started = Stopwatch::start();
-        let outcome = suite.run(project);
+        let outcome = suite.run(project, !options.only.is_empty());
         let took = human(started.elapsed());
         match outcome {
             Ok(()) => {

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{DeliveryFault, Destination, Undelivered};
 use crate::database::{Actor, Component, Database, DatabaseError, sqlstate};
+use crate::failpoint;
 use crate::outbox::Delivery;
 
 /// The read side, by its projector login.
@@ -50,6 +51,7 @@ impl Postgres {
         .bind(column(batch, |row| row.occurred_at))
         .execute(scope.connection())
         .await?;
+        failpoint::reach("destination.before_commit");
         scope.commit().await
     }
 }
