@@ -1,4 +1,4 @@
-// Reads the two databases as their administrator, to see what the gateway left there.
+// Reads the three databases as their administrator, to see what the gateway left there.
 import pg from "pg";
 import { gateway } from "./gateway.mjs";
 
@@ -18,3 +18,5 @@ async function read(url, sql, values) {
 export const command = (sql, values) => read(gateway.database_url, sql, values);
 /** Rows of the read database. */
 export const readSide = (sql, values) => read(gateway.read_database_url, sql, values);
+/** Rows of the client registry. */
+export const registry = (sql, values) => read(gateway.registry_database_url, sql, values);

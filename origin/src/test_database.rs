@@ -1,4 +1,4 @@
-//! A pair of databases for one test: command and read side, cloned from migrated templates on a real Postgres, with the roles and
+//! The databases of one test: command, read side and client registry, cloned from migrated templates on a real Postgres, with the roles and
 //! logins of production. Tests only.
 //!
 //! A test that leaves work behind fails: [`run`] ends by checking what is left, then drops the databases. Those of a test that
@@ -17,6 +17,8 @@ use crate::configuration::{DatabaseUrl, MigrateConfiguration, Source};
 use crate::database::{Actor, Component, Database, migrate};
 use crate::outbox::destination::{AnyDestination, Destination, Postgres, Surroundings, registered};
 use crate::outbox::{Forwarder, Settings};
+use crate::projection::drift;
+use crate::registry::ClientRegistry;
 
 const VARIABLE: &str = "GATEWARD_TEST_DATABASE_URL";
 
@@ -28,17 +30,21 @@ pub(crate) struct TestDatabase {
     pub(crate) forwarder: Database,
     /// The forwarder's way in, read side.
     pub(crate) read: Database,
-    /// The clock of all three; it stands still until it is moved.
+    /// The forwarder's way in, client registry.
+    pub(crate) registry: Database,
+    /// The clock of all of them; it stands still until it is moved.
     pub(crate) clock: Clock,
     /// Administrator of the command database: no role, no row-level security. For looking, and for breaking things.
     pub(crate) command_admin: PgConnectOptions,
     /// Administrator of the read database.
     pub(crate) read_admin: PgConnectOptions,
+    /// Administrator of the client registry.
+    pub(crate) registry_admin: PgConnectOptions,
     /// The URLs that the services of this test would be given.
     pub(crate) configuration: MigrateConfiguration,
     /// What destinations are built from: the forwarder's login, and the environment with their credentials.
     pub(crate) surroundings: Surroundings,
-    names: [String; 2],
+    names: [String; 3],
 }
 
 /// Runs a test with databases of its own and checks what it leaves behind: the real forwarder must be able to carry everything out,
@@ -59,10 +65,10 @@ pub(crate) async fn run_leaving_work(test: impl AsyncFnOnce(&TestDatabase)) {
 
 impl TestDatabase {
     async fn create() -> Self {
-        static TEMPLATES: OnceCell<[String; 2]> = OnceCell::const_new();
+        static TEMPLATES: OnceCell<[String; 3]> = OnceCell::const_new();
         let templates = TEMPLATES.get_or_init(make_templates).await;
         let id = Uuid::from_bytes(Randomness::System.bytes()).simple();
-        let names = [format!("gateward_test_{id}"), format!("gateward_test_{id}_read")];
+        let names = names_of(&format!("gateward_test_{id}"));
         let mut admin = connect("postgres").await;
         for (name, template) in names.iter().zip(templates) {
             execute(&mut admin, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
@@ -85,7 +91,9 @@ impl TestDatabase {
             forwarder,
             read: open(&configuration.read_login),
             command_admin: configuration.command.options(),
+            registry: open(&configuration.registry_login),
             read_admin: configuration.read.options(),
+            registry_admin: configuration.registry.options(),
             clock,
             configuration,
             surroundings,
@@ -103,9 +111,19 @@ impl TestDatabase {
         self.read_admin.connect().await.expect("the administrator connects to the read database")
     }
 
+    /// A connection past every policy, to the client registry.
+    pub(crate) async fn registry_side(&self) -> PgConnection {
+        self.registry_admin.connect().await.expect("the administrator connects to the client registry")
+    }
+
     /// A forwarder to the read database, with a short lease.
     pub(crate) fn real_forwarder(&self, name: &str) -> Forwarder<Postgres> {
         self.forwarder_to(name, 1, Postgres::new(self.read.clone()))
+    }
+
+    /// A forwarder to the client registry, with a short lease.
+    pub(crate) fn registry_forwarder(&self, name: &str) -> Forwarder<ClientRegistry> {
+        self.forwarder_to(name, 3, ClientRegistry::new(self.registry.clone()))
     }
 
     /// A forwarder to any destination, with a short lease.
@@ -121,16 +139,18 @@ impl TestDatabase {
         Forwarder::new(self.forwarder.clone(), destination, settings)
     }
 
-    /// Drains every enabled destination and compares both sides.
+    /// Drains every enabled destination and compares all stores.
     async fn settle(&self) {
         let mut scope =
             self.forwarder.scope(Actor::System(Component::Forwarder)).await.expect("a scope opens");
         let destinations = registered(&mut scope).await.expect("the destinations can be read");
         drop(scope);
         for destination in destinations.into_iter().filter(|destination| destination.enabled) {
-            // The read database's connections are open already.
+            // The connections of these two are open already.
             let drained = if destination.id == 1 {
                 self.real_forwarder("teardown").drain().await
+            } else if destination.id == 3 {
+                self.registry_forwarder("teardown").drain().await
             } else {
                 let opened = AnyDestination::open(&destination, &self.surroundings);
                 let opened = opened.unwrap_or_else(|faults| panic!("{faults}"));
@@ -143,6 +163,16 @@ impl TestDatabase {
                 drained.unwrap_or_else(|error| panic!("{} cannot be drained: {error}", destination.name));
             assert!(drained.is_complete(), "work was left behind for {}: {drained:?}", destination.name);
         }
+        // A test may have closed the origin's own connections.
+        let options = self.configuration.serve_login.options();
+        let auditor = Database::new(options, 1, self.clock.clone(), Randomness::System);
+        let drift = drift::registry(&auditor, &self.registry, drift::Reach::default()).await;
+        auditor.close().await;
+        assert_eq!(
+            drift.expect("both can be read").differences,
+            [],
+            "the registry is not what replaying comes to"
+        );
         let (mut command, mut read) = (self.admin().await, self.read_side().await);
         let left: i64 = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM auth_gateway.outbox) + (SELECT count(*) FROM auth_gateway.outbox_failed)",
@@ -185,7 +215,7 @@ impl TestDatabase {
     }
 
     async fn drop_databases(self) {
-        for database in [&self.database, &self.forwarder, &self.read] {
+        for database in [&self.database, &self.forwarder, &self.read, &self.registry] {
             database.close().await;
         }
         let mut admin = connect("postgres").await;
@@ -195,10 +225,10 @@ impl TestDatabase {
     }
 }
 
-/// Migrates the two templates, unless an earlier run left them with the same migrations.
-async fn make_templates() -> [String; 2] {
+/// Migrates the templates, unless an earlier run left them with the same migrations.
+async fn make_templates() -> [String; 3] {
     let mark = migrate::fingerprint();
-    let names = [format!("gateward_template_{mark}"), format!("gateward_template_{mark}_read")];
+    let names = names_of(&format!("gateward_template_{mark}"));
     let mut admin = connect("postgres").await;
     // Several test binaries may start at once; the lock goes with the connection.
     execute(&mut admin, "SELECT pg_advisory_lock(7230416)".to_owned()).await;
@@ -208,7 +238,7 @@ async fn make_templates() -> [String; 2] {
             .fetch_one(&mut admin)
             .await
             .expect("the catalog can be read");
-    if ready != 2 {
+    if ready != 3 {
         for name in &names {
             execute(
                 &mut admin,
@@ -227,8 +257,13 @@ async fn make_templates() -> [String; 2] {
     names
 }
 
-/// What the services would be given for these two databases, with logins whose names start with `prefix`.
-pub(crate) fn configuration(names: &[String; 2], prefix: &str) -> MigrateConfiguration {
+/// The names of the three databases of one installation.
+pub(crate) fn names_of(installation: &str) -> [String; 3] {
+    ["", "_read", "_registry"].map(|role| format!("{installation}{role}"))
+}
+
+/// What the services would be given for these databases, with logins whose names start with `prefix`.
+pub(crate) fn configuration(names: &[String; 3], prefix: &str) -> MigrateConfiguration {
     migration(&environment(names, prefix))
 }
 
@@ -236,7 +271,7 @@ fn migration(environment: &Source) -> MigrateConfiguration {
     MigrateConfiguration::read(environment).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
-fn environment([command, read]: &[String; 2], prefix: &str) -> Source {
+fn environment([command, read, registry]: &[String; 3], prefix: &str) -> Source {
     let of = |login: Option<&str>, database: &str| {
         let mut url = server();
         url.set_path(database);
@@ -252,6 +287,8 @@ fn environment([command, read]: &[String; 2], prefix: &str) -> Source {
         ("DATABASE_URL", of(Some("serve"), command)),
         ("FORWARDER_DATABASE_URL", of(Some("forward"), command)),
         ("READ_DATABASE_URL", of(Some("project"), read)),
+        ("REGISTRY_MIGRATION_DATABASE_URL", of(None, registry)),
+        ("REGISTRY_DATABASE_URL", of(Some("register"), registry)),
     ];
     Source::of(values.iter().map(|(name, value)| (*name, value.as_str())))
 }

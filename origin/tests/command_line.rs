@@ -26,21 +26,21 @@ slug = "api"
 upstreams = ["http://127.0.0.1:9100"]
 "#;
 
-/// Two fresh databases, migrated by the binary, and the environment that names them.
+/// Fresh databases, migrated by the binary, and the environment that names them.
 struct Installation {
     environment: Vec<(&'static str, String)>,
-    names: [String; 2],
+    names: [String; 3],
     folder: PathBuf,
 }
 
 impl Installation {
     async fn new(name: &str) -> Self {
-        let names = [format!("gateward_line_{name}"), format!("gateward_line_{name}_read")];
+        let names = ["", "_read", "_registry"].map(|role| format!("gateward_line_{name}{role}"));
         let mut server = connect("postgres").await;
         for name in &names {
             execute(&mut server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
         }
-        let [command, read] = &names;
+        let [command, read, registry] = &names;
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&folder).unwrap();
         let this = Self {
@@ -50,6 +50,8 @@ impl Installation {
                 ("DATABASE_URL", url(Some("gateward_line_serve"), command)),
                 ("FORWARDER_DATABASE_URL", url(Some("gateward_line_forward"), command)),
                 ("READ_DATABASE_URL", url(Some("gateward_line_project"), read)),
+                ("REGISTRY_MIGRATION_DATABASE_URL", url(None, registry)),
+                ("REGISTRY_DATABASE_URL", url(Some("gateward_line_register"), registry)),
                 ("ISSUER", "https://auth.example.test".to_owned()),
                 ("KEY_ENCRYPTION_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc".to_owned()),
                 ("FORWARDER_LEASE", "2s".to_owned()),
@@ -173,7 +175,17 @@ async fn from_an_empty_server_to_a_token_and_its_events_on_the_read_side() {
     assert_eq!((&edges["policy_version"], &edges["isolates"]), (&0.into(), &serde_json::json!([])));
     assert_eq!(gateward.json(&["outbox", "stats", "--json"])[0]["queued"], 5);
     let drained = gateward.json(&["forward", "--once", "--json"]);
-    assert_eq!((&drained["delivered"], &drained["waiting"]), (&5.into(), &0.into()));
+    let of = |name: &str| {
+        drained.as_array().unwrap().iter().find(|one| one["destination"] == name).unwrap().clone()
+    };
+    let read = of("read-database");
+    assert_eq!((&read["delivered"], &read["waiting"]), (&5.into(), &0.into()));
+    assert_eq!(of("client-registry")["delivered"], 1);
+    let shown: String = sqlx::query_scalar("SELECT slug FROM public.projects")
+        .fetch_one(&mut connect(&gateward.names[2]).await)
+        .await
+        .unwrap();
+    assert_eq!(shown, "story");
     assert_eq!(gateward.delivered().await, 5);
     let stored: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM public.auth_events WHERE (payload::text || metadata::text) LIKE '%' || $1 || '%'",
@@ -268,14 +280,18 @@ async fn a_sign_in_link_is_printed_for_a_person_with_or_without_an_account() {
 #[tokio::test]
 async fn what_is_faulty_exits_with_2_and_says_everything_at_once() {
     let gateward = Installation::new("faulty").await;
-    let mut without = gateward.command(&["forward"]);
-    let output = without.env_remove("READ_DATABASE_URL").env("FORWARDER_LEASE", "soon").output().unwrap();
+    let output = gateward.command(&["forward"]).env("FORWARDER_LEASE", "soon").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = text(&output.stderr);
-    assert!(
-        said.contains("READ_DATABASE_URL is not set") && said.contains("FORWARDER_LEASE is not a duration"),
-        "{said}"
-    );
+    assert!(said.contains("FORWARDER_LEASE is not a duration"), "{said}");
+    let mut without = gateward.command(&["forward"]);
+    let output =
+        without.env_remove("READ_DATABASE_URL").env_remove("REGISTRY_DATABASE_URL").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    for name in ["READ_DATABASE_URL", "REGISTRY_DATABASE_URL"] {
+        assert!(said.contains(&format!("{name} is not set")), "{said}");
+    }
     assert!(output.stdout.is_empty());
 
     let file = gateward.folder.join("faulty.toml");

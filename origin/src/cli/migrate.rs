@@ -12,7 +12,9 @@ use crate::database::migrate;
     READ_MIGRATION_DATABASE_URL=postgres://postgres@127.0.0.1/gateward_read \\\n  \
     DATABASE_URL=postgres://gateward_serve:…@127.0.0.1/gateward \\\n  \
     FORWARDER_DATABASE_URL=postgres://gateward_forward:…@127.0.0.1/gateward \\\n  \
-    READ_DATABASE_URL=postgres://gateward_project:…@127.0.0.1/gateward_read gateward migrate")]
+    READ_DATABASE_URL=postgres://gateward_project:…@127.0.0.1/gateward_read \\\n  \
+    REGISTRY_MIGRATION_DATABASE_URL=postgres://postgres@127.0.0.1/gateward_registry \\\n  \
+    REGISTRY_DATABASE_URL=postgres://gateward_register:…@127.0.0.1/gateward_registry gateward migrate")]
 pub(super) struct Arguments {
     /// Print what is there afterwards as JSON.
     #[arg(long)]
@@ -26,7 +28,7 @@ pub(super) async fn run(arguments: &Arguments, source: &Source) -> Result<(), Fa
     if arguments.json {
         return output::json(&migrated);
     }
-    for state in [&migrated.command, &migrated.read] {
+    for state in [&migrated.command, &migrated.read, &migrated.registry] {
         output::line(&format!("{} is at migration {}", state.database, state.version))?;
     }
     Ok(())

@@ -6,7 +6,8 @@ use shared::policy::{FreshnessBounds, Limits};
 
 use super::database_url::DatabaseUrl;
 use super::fault::Faults;
-use super::forward::{FORWARDER, ForwardConfiguration};
+use super::forward::ForwardConfiguration;
+use super::migrate::REGISTRY;
 use super::reader::{Reader, Source};
 use super::retention::Retention;
 use super::secret::{KeyBytes, SharedSecret};
@@ -14,11 +15,10 @@ use super::value::{
     self, EdgePublicKey, Issuer, Lifetimes, Listen, LogFormat, MailConfiguration, milliseconds_within,
 };
 
-const DATABASE: &str = "Set it to the origin's login: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE.";
-const READ: &str = "Set it to the forwarder's login on the read database: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE. \
+pub(super) const DATABASE: &str =
+    "Set it to the origin's login: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE.";
+pub(super) const READ: &str = "Set it to the forwarder's login on the read database: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE. \
                     Without it events would have nowhere to go.";
-const MIGRATION: &str =
-    "Set it to a login that may create roles and databases: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE.";
 const ISSUER: &str =
     "Set it to the edge's public base URL, such as https://auth.example.com or http://127.0.0.1:8787.";
 const KEY: &str = "Set it to 32 random bytes in base64url; `gateward secrets` prints some.";
@@ -111,45 +111,6 @@ impl ServeConfiguration {
             limits,
             private_issuer_hosts,
             log_format,
-        })
-    }
-}
-
-/// `gateward migrate`.
-#[derive(Clone)]
-pub struct MigrateConfiguration {
-    /// Administrator of the command database.
-    pub command: DatabaseUrl,
-    /// Administrator of the read database.
-    pub read: DatabaseUrl,
-    /// The login to create for `serve`.
-    pub serve_login: DatabaseUrl,
-    /// The login to create for `forward` on the command database.
-    pub forwarder_login: DatabaseUrl,
-    /// The login to create for `forward` on the read database.
-    pub read_login: DatabaseUrl,
-}
-
-impl MigrateConfiguration {
-    /// Reads it, or says everything that is wrong with it.
-    pub fn read(source: &Source) -> Result<Self, Faults> {
-        let mut reader = Reader::new(source);
-        let whole = Self::collect(&mut reader);
-        reader.finish(whole)
-    }
-
-    fn collect(reader: &mut Reader<'_>) -> Option<Self> {
-        let command = reader.required("MIGRATION_DATABASE_URL", MIGRATION, DatabaseUrl::parse);
-        let read = reader.required("READ_MIGRATION_DATABASE_URL", MIGRATION, DatabaseUrl::parse);
-        let serve_login = reader.required("DATABASE_URL", DATABASE, DatabaseUrl::parse);
-        let forwarder_login = reader.required("FORWARDER_DATABASE_URL", FORWARDER, DatabaseUrl::parse);
-        let read_login = reader.required("READ_DATABASE_URL", READ, DatabaseUrl::parse);
-        Some(Self {
-            command: command?,
-            read: read?,
-            serve_login: serve_login?,
-            forwarder_login: forwarder_login?,
-            read_login: read_login?,
         })
     }
 }
@@ -247,11 +208,13 @@ pub fn check(source: &Source) -> Result<(), Faults> {
     let mut reader = Reader::new(source);
     let serve = ServeConfiguration::collect(&mut reader).is_some();
     let forward = ForwardConfiguration::collect(&mut reader).is_some();
-    // The one destination that is always there; which others there are only the database knows.
+    // The destinations that are always there; which others there are only the database knows.
     reader.required("READ_DATABASE_URL", READ, DatabaseUrl::parse);
+    reader.required("REGISTRY_DATABASE_URL", REGISTRY, DatabaseUrl::parse);
     // Administrators' logins belong on the machine that migrates, so they may be absent elsewhere.
     reader.optional("MIGRATION_DATABASE_URL", DatabaseUrl::parse);
     reader.optional("READ_MIGRATION_DATABASE_URL", DatabaseUrl::parse);
+    reader.optional("REGISTRY_MIGRATION_DATABASE_URL", DatabaseUrl::parse);
     let mut faults = match reader.finish((serve && forward).then_some(())) {
         Ok(()) => return Ok(()),
         Err(Faults(faults)) => faults,
@@ -295,6 +258,7 @@ mod tests {
                 "POLICY_SIGNING_KEY",
                 "PORT",
                 "READ_DATABASE_URL",
+                "REGISTRY_DATABASE_URL",
                 "SMTP_URL"
             ]
         );

@@ -7,19 +7,21 @@ mod database_url;
 mod destination;
 mod fault;
 mod forward;
+mod migrate;
 mod reader;
 mod retention;
 mod secret;
 mod value;
 
 pub use self::commands::{
-    ApplyConfiguration, IssuersConfiguration, MigrateConfiguration, ServeConfiguration,
-    SignInLinkConfiguration, StatisticsConfiguration, TokenConfiguration, check,
+    ApplyConfiguration, IssuersConfiguration, ServeConfiguration, SignInLinkConfiguration,
+    StatisticsConfiguration, TokenConfiguration, check,
 };
 pub use self::database_url::DatabaseUrl;
 pub use self::destination::{destination_url, destination_variable};
 pub use self::fault::{Fault, Faults};
 pub use self::forward::ForwardConfiguration;
+pub use self::migrate::MigrateConfiguration;
 pub use self::reader::Source;
 pub use self::retention::{Retention, SweepConfiguration};
 pub use self::secret::{KeyBytes, SharedSecret};

@@ -42,6 +42,10 @@ pub enum Component {
     Forwarder,
     /// Writes into the read database.
     Projector,
+    /// Writes into the client registry.
+    Registrar,
+    /// Rebuilds a store that is made of events: owns its tables. Only an administrator's login may act as it.
+    Rebuilder,
     /// Reads events and statistics.
     Auditor,
     /// Deletes what is long over.
@@ -58,6 +62,8 @@ impl Component {
             Self::Operator => "operator",
             Self::Forwarder => "forwarder",
             Self::Projector => "projector",
+            Self::Registrar => "registrar",
+            Self::Rebuilder => "rebuilder",
             Self::Auditor => "auditor",
             Self::Retention => "retention",
         }
@@ -76,6 +82,8 @@ impl Actor {
                 | Component::Operator => "gateward_system",
                 Component::Forwarder => "gateward_forwarder",
                 Component::Projector => "gateward_projector",
+                Component::Registrar => "gateward_registrar",
+                Component::Rebuilder => "gateward_owner",
                 Component::Auditor => "gateward_auditor",
                 Component::Retention => "gateward_retention",
             },
@@ -102,7 +110,9 @@ impl Actor {
     /// The schemas that unqualified names are looked up in.
     pub(crate) fn search_path(&self) -> &'static str {
         match self {
-            Self::System(Component::Projector) => "public, pg_temp",
+            Self::System(Component::Projector | Component::Registrar | Component::Rebuilder) => {
+                "public, pg_temp"
+            }
             _ => "auth_gateway, security_service, pg_temp",
         }
     }

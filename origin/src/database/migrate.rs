@@ -14,6 +14,8 @@ use crate::configuration::{DatabaseUrl, MigrateConfiguration};
 static COMMAND: Migrator = sqlx::migrate!("../migrations/command");
 /// Migrations of the read database.
 static READ: Migrator = sqlx::migrate!("../migrations/read");
+/// Migrations of the client registry.
+static REGISTRY: Migrator = sqlx::migrate!("../migrations/registry");
 
 /// Why the databases could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,8 @@ pub struct Migrated {
     pub command: DatabaseState,
     /// Name of the read database and how many migrations it has.
     pub read: DatabaseState,
+    /// Name of the client registry and how many migrations it has.
+    pub registry: DatabaseState,
 }
 
 /// One database after its migration.
@@ -82,7 +86,7 @@ pub struct DatabaseState {
     pub version: i64,
 }
 
-/// Brings both databases up to date, creating what is missing.
+/// Brings all three databases up to date, creating what is missing.
 pub async fn run(
     configuration: &MigrateConfiguration,
     randomness: &Randomness,
@@ -118,7 +122,19 @@ pub async fn run(
         randomness,
     )
     .await?;
-    Ok(Migrated { command, read })
+    let registry = migrate_one(
+        "REGISTRY_MIGRATION_DATABASE_URL",
+        &configuration.registry,
+        &[Login {
+            variable: "REGISTRY_DATABASE_URL",
+            url: &configuration.registry_login,
+            groups: &["gateward_registrar"],
+        }],
+        &REGISTRY,
+        randomness,
+    )
+    .await?;
+    Ok(Migrated { command, read, registry })
 }
 
 async fn migrate_one(
@@ -158,6 +174,9 @@ async fn connect_or_create(
         if !matches!(sqlstate(&error).as_deref(), Some("42P04" | "23505")) {
             return Err(error.into());
         }
+    } else {
+        // Only of a database that is ours from its start: others may rely on what somebody else's gives them.
+        roles::close_to_others(&mut maintenance, admin.database()).await?;
     }
     maintenance.close().await?;
     options.connect().await.map_err(fault)
@@ -168,7 +187,7 @@ async fn connect_or_create(
 pub(crate) fn fingerprint() -> String {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
-    for migration in COMMAND.iter().chain(READ.iter()) {
+    for migration in COMMAND.iter().chain(READ.iter()).chain(REGISTRY.iter()) {
         hash.update(&migration.checksum);
     }
     let digest: [u8; 32] = hash.finalize().into();

@@ -13,7 +13,7 @@ use crate::clock::Randomness;
 use crate::configuration::DatabaseUrl;
 
 /// Every group role. None of them logs in, none of them bypasses row-level security.
-pub(super) const GROUPS: [&str; 7] = [
+pub(super) const GROUPS: [&str; 8] = [
     "gateward_owner",
     "gateward_app",
     "gateward_system",
@@ -21,6 +21,7 @@ pub(super) const GROUPS: [&str; 7] = [
     "gateward_auditor",
     "gateward_projector",
     "gateward_retention",
+    "gateward_registrar",
 ];
 
 /// A login role and the groups it may act as.
@@ -73,8 +74,35 @@ pub(super) async fn ensure(
                 tolerant(connection, grant + membership).await?;
             }
         }
+        ensure_connect(connection, login.url).await?;
     }
     Ok(())
+}
+
+/// Lets a login connect to its database, where not everybody may.
+async fn ensure_connect(connection: &mut PgConnection, url: &DatabaseUrl) -> Result<(), MigrationError> {
+    let may: bool =
+        sqlx::query_scalar("SELECT has_database_privilege($1::name, current_database(), 'CONNECT')")
+            .bind(url.username())
+            .fetch_one(&mut *connection)
+            .await?;
+    if !may {
+        let grant =
+            quoted(connection, "GRANT CONNECT ON DATABASE %2$I TO %1$I", url.username(), url.database())
+                .await?;
+        tolerant(connection, grant).await?;
+    }
+    Ok(())
+}
+
+/// Takes from everybody what Postgres gives everybody on a new database: to connect, and to make temporary tables. A login of one store is
+/// then none of another, even where all are on one server.
+pub(super) async fn close_to_others(
+    connection: &mut PgConnection,
+    database: &str,
+) -> Result<(), sqlx::Error> {
+    let revoke = quoted(connection, "REVOKE ALL ON DATABASE %1$I FROM PUBLIC", database, "").await?;
+    tolerant(connection, revoke).await
 }
 
 async fn ensure_login(

@@ -3,3 +3,4 @@
 mod catalog;
 mod isolation;
 mod migration;
+mod stores;

@@ -80,6 +80,22 @@ impl RegisteredUri {
 
 impl EventField for RegisteredUri {}
 
+/// The origin of web pages (RFC 6454, 6.2): scheme, host and port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WebOrigin(String);
+
+impl WebOrigin {
+    /// Takes scheme, host and port over; what has none is withheld.
+    pub fn of(text: &str) -> Self {
+        match url::Url::parse(text).map(|url| url.origin()) {
+            Ok(origin @ url::Origin::Tuple(..)) => Self(origin.ascii_serialization()),
+            _ => Self(WITHHELD.to_owned()),
+        }
+    }
+}
+
+impl EventField for WebOrigin {}
+
 /// A moment, as RFC 3339 text in UTC with microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment(pub OffsetDateTime);
@@ -151,6 +167,13 @@ mod tests {
         let uri = RegisteredUri::of("https://user:pass@app.example.com:8443/callback?token=abc#fragment");
         assert_eq!(json(&uri), "https://app.example.com:8443/callback");
         assert_eq!(json(&RegisteredUri::of("not a uri")), WITHHELD);
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        assert_eq!(json(&WebOrigin::of("https://app.example.com/x?token=abc")), "https://app.example.com");
+        assert_eq!(json(&WebOrigin::of("http://user:pass@127.0.0.1:9101")), "http://127.0.0.1:9101");
+        assert_eq!(json(&WebOrigin::of("data:text/plain,x")), WITHHELD);
     }
 
     #[test]

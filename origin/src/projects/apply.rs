@@ -11,7 +11,7 @@ use super::declaration::{ClientDeclaration, Declaration, ProjectDeclaration};
 use super::store;
 use crate::clock::Randomness;
 use crate::database::{Actor, Component, Database, DatabaseError, Scope, sqlstate};
-use crate::events::field::{Identifier, Name, RegisteredUri};
+use crate::events::field::{Identifier, Name, RegisteredUri, WebOrigin};
 use crate::events::payload::{
     ClientKind, ClientRegistered, ClientUpdated, WorkspaceCreated, WorkspaceUpdated,
 };
@@ -145,6 +145,7 @@ async fn apply_client(
     };
     let (client_id, name) = (Identifier::of(&client.client_id), Name::of(&client.name));
     let redirect_uris = client.redirect_uris.iter().map(|uri| RegisteredUri::of(uri)).collect();
+    let origins = client.origins.iter().map(|origin| WebOrigin::of(origin)).collect();
     let kind = if client.confidential { ClientKind::Confidential } else { ClientKind::Public };
     let scopes = client.scopes.clone();
     let found = store::find_client(scope, &client.client_id).await?;
@@ -156,7 +157,8 @@ async fn apply_client(
         Some((_, _, known, _)) if known == *client => applied.unchanged.push(label),
         Some((id, _, _, enabled)) => {
             store::write_client(scope, id, workspace_id, project_id, client, hash).await?;
-            let updated = ClientUpdated { client_id, project_id, name, kind, redirect_uris, scopes, enabled };
+            let updated =
+                ClientUpdated { client_id, project_id, name, kind, redirect_uris, origins, scopes, enabled };
             scope.append(NewEvent::of(workspace_id, id, &updated)).await?;
             applied.updated.push(label);
         }
@@ -164,7 +166,8 @@ async fn apply_client(
             let id = scope.new_id();
             let written = store::write_client(scope, id, workspace_id, project_id, client, hash).await;
             written.map_err(|error| if is_duplicate(&error) { taken() } else { error.into() })?;
-            let registered = ClientRegistered { client_id, project_id, name, kind, redirect_uris, scopes };
+            let registered =
+                ClientRegistered { client_id, project_id, name, kind, redirect_uris, origins, scopes };
             scope.append(NewEvent::of(workspace_id, id, &registered)).await?;
             applied.created.push(label);
         }

@@ -267,13 +267,13 @@ fn event(
     changed: &Changed,
     restored_from: Option<i64>,
 ) -> NewEvent {
-    let (name, revision) = (Name::of(&proposal.name), changed.revision);
+    let (slug, name, revision) = (Identifier::of(&proposal.slug), Name::of(&proposal.name), changed.revision);
     let services = proposal.services.iter().map(ServiceState::of).collect();
     if changed.created {
-        let created = ProjectCreated { slug: Identifier::of(&proposal.slug), name, services, revision };
+        let created = ProjectCreated { slug, name, services, revision };
         return NewEvent::of(workspace_id, id, &created);
     }
-    NewEvent::of(workspace_id, id, &ProjectUpdated { name, services, revision, restored_from })
+    NewEvent::of(workspace_id, id, &ProjectUpdated { slug, name, services, revision, restored_from })
 }
 
 impl ServiceState {

@@ -22,6 +22,7 @@ pub(crate) const OPERATOR: &str = "operator@example.test";
 
 const COMMAND_DATABASE: &str = "gateward";
 const READ_DATABASE: &str = "gateward_read";
+const REGISTRY_DATABASE: &str = "gateward_registry";
 const CLIENT_ID: &str = "demo-app";
 const PROJECTS: [&str; 2] = ["notes", "captionacc"];
 const SCOPES: [&str; 2] = ["notes:read", "notes:write"];
@@ -68,6 +69,7 @@ impl Places<'_> {
         let serve = Some(("gateward_serve", secrets.serve_password.as_str()));
         let forwarder = Some(("gateward_forward", secrets.forwarder_password.as_str()));
         let projector = Some(("gateward_project", secrets.projector_password.as_str()));
+        let registrar = Some(("gateward_register", secrets.registrar_password.as_str()));
         let pairs = [
             ("PORT", ports.origin.to_string()),
             ("BIND_ADDRESS", "127.0.0.1".to_owned()),
@@ -75,8 +77,10 @@ impl Places<'_> {
             ("DATABASE_URL", url(serve, COMMAND_DATABASE)?),
             ("FORWARDER_DATABASE_URL", url(forwarder, COMMAND_DATABASE)?),
             ("READ_DATABASE_URL", url(projector, READ_DATABASE)?),
+            ("REGISTRY_DATABASE_URL", url(registrar, REGISTRY_DATABASE)?),
             ("MIGRATION_DATABASE_URL", url(None, COMMAND_DATABASE)?),
             ("READ_MIGRATION_DATABASE_URL", url(None, READ_DATABASE)?),
+            ("REGISTRY_MIGRATION_DATABASE_URL", url(None, REGISTRY_DATABASE)?),
             ("POLICY_SIGNING_KEY", secrets.policy_signing_key.clone()),
             ("EDGE_PUBLIC_KEYS", secrets.edge_public_keys()?),
             ("CODE_MAC_KEY", secrets.code_mac_key.clone()),
@@ -221,6 +225,7 @@ impl Places<'_> {
             database_url: value("MIGRATION_DATABASE_URL"),
             app_database_url: value("DATABASE_URL"),
             read_database_url: value("READ_MIGRATION_DATABASE_URL"),
+            registry_database_url: value("REGISTRY_MIGRATION_DATABASE_URL"),
             sign_in_link,
             operator_email: OPERATOR.to_owned(),
             demo_client: DemoClient {

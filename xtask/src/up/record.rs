@@ -29,6 +29,8 @@ pub(crate) struct Record {
     pub(crate) app_database_url: String,
     /// The administrator's URL of the read database.
     pub(crate) read_database_url: String,
+    /// The administrator's URL of the client registry.
+    pub(crate) registry_database_url: String,
     pub(crate) sign_in_link: String,
     pub(crate) operator_email: String,
     pub(crate) demo_client: DemoClient,

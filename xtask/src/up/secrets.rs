@@ -6,12 +6,16 @@ use anyhow::{Context, Result};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::entropy;
 use crate::postgres::write_secret;
 
 /// The id of the edge that `up` runs.
 pub(crate) const EDGE_ID: &str = "edge-1";
+
+/// Secrets that data folders of earlier versions do not have; drawn when they are missed.
+const SINCE: [&str; 1] = ["registrar_password"];
 
 /// Everything secret, in the form the environment wants it.
 #[derive(Deserialize, Serialize)]
@@ -20,6 +24,7 @@ pub(crate) struct Secrets {
     pub(crate) serve_password: String,
     pub(crate) forwarder_password: String,
     pub(crate) projector_password: String,
+    pub(crate) registrar_password: String,
     pub(crate) policy_signing_key: String,
     pub(crate) edge_private_key: String,
     pub(crate) code_mac_key: String,
@@ -33,28 +38,44 @@ impl Secrets {
         let path = folder.join("secrets.json");
         if path.exists() {
             let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let read = serde_json::from_slice::<Self>(&text).with_context(|| {
-                format!("{} is damaged; remove the data folder {}", path.display(), folder.display())
-            });
-            return Ok((read?, false));
+            let damaged =
+                || format!("{} is damaged; remove the data folder {}", path.display(), folder.display());
+            let mut kept: Map<String, Value> = serde_json::from_slice(&text).with_context(damaged)?;
+            let mut is_complete = true;
+            for name in SINCE {
+                if !kept.contains_key(name) {
+                    is_complete = false;
+                    kept.insert(name.to_owned(), entropy::base64url32()?.into());
+                }
+            }
+            let secrets: Self = serde_json::from_value(Value::Object(kept)).with_context(damaged)?;
+            if !is_complete {
+                secrets.write(&path)?;
+            }
+            return Ok((secrets, false));
         }
         let secrets = Self {
             postgres_password: entropy::base64url32()?,
             serve_password: entropy::base64url32()?,
             forwarder_password: entropy::base64url32()?,
             projector_password: entropy::base64url32()?,
+            registrar_password: entropy::base64url32()?,
             policy_signing_key: entropy::base64url32()?,
             edge_private_key: entropy::base64url32()?,
             code_mac_key: entropy::base64url32()?,
             key_encryption_key: entropy::base64url32()?,
             jwt_secret: entropy::base64url32()?,
         };
-        let text = serde_json::to_vec_pretty(&secrets).context("secrets cannot be written as JSON")?;
-        // Whole or not at all: half a file would lock the data folder.
+        secrets.write(&path)?;
+        Ok((secrets, true))
+    }
+
+    /// Whole or not at all: half a file would lock the data folder.
+    fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_vec_pretty(self).context("secrets cannot be written as JSON")?;
         let fresh = path.with_extension("json.new");
         write_secret(&fresh, &text)?;
-        std::fs::rename(&fresh, &path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok((secrets, true))
+        std::fs::rename(&fresh, path).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// `edge-1=<public key>`, as the origin's `EDGE_PUBLIC_KEYS` wants it.

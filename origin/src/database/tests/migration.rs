@@ -24,7 +24,7 @@ async fn it_can_run_twice_and_by_two_at_once() {
 async fn it_creates_databases_and_logins_that_are_missing_even_when_two_start_at_once() {
     test_database::run(async |t| {
         let id = Uuid::from_bytes(Randomness::System.bytes()).simple();
-        let names = [format!("gateward_fresh_{id}"), format!("gateward_fresh_{id}_read")];
+        let names = test_database::names_of(&format!("gateward_fresh_{id}"));
         let prefix = format!("fresh {id}");
         let configuration = test_database::configuration(&names, &prefix);
         let both = tokio::join!(

@@ -5,7 +5,7 @@ use shared::scope::Scopes;
 use uuid::Uuid;
 
 use super::{payloads, words};
-use crate::events::field::{EventField, Identifier, Moment, Name, RegisteredUri};
+use crate::events::field::{EventField, Identifier, Moment, Name, RegisteredUri, WebOrigin};
 
 words! {
     /// Whether a client can keep a secret (RFC 6749, 2.1).
@@ -74,7 +74,9 @@ payloads! {
         revision: i64,
     }
     /// A project or one of its services is different now.
-    Project, 2: ProjectUpdated {
+    Project, 3: ProjectUpdated {
+        /// The first segment of its path; since version 3.
+        slug: Identifier,
         /// Its name.
         name: Name,
         /// All of its services, as they are now.
@@ -85,7 +87,7 @@ payloads! {
         restored_from: Option<i64>,
     }
     /// There is a client.
-    Client, 1: ClientRegistered {
+    Client, 2: ClientRegistered {
         /// `client_id`.
         client_id: Identifier,
         /// The project it belongs to.
@@ -96,11 +98,13 @@ payloads! {
         kind: ClientKind,
         /// Where codes may go.
         redirect_uris: Vec<RegisteredUri>,
+        /// Whose pages may call the token endpoint for it; since version 2.
+        origins: Vec<WebOrigin>,
         /// What it may ask for.
         scopes: Scopes,
     }
     /// A client is different now.
-    Client, 1: ClientUpdated {
+    Client, 2: ClientUpdated {
         /// `client_id`.
         client_id: Identifier,
         /// The project it belongs to.
@@ -111,6 +115,8 @@ payloads! {
         kind: ClientKind,
         /// Where codes may go.
         redirect_uris: Vec<RegisteredUri>,
+        /// Whose pages may call the token endpoint for it; since version 2.
+        origins: Vec<WebOrigin>,
         /// What it may ask for.
         scopes: Scopes,
         /// Whether it may do anything at all.

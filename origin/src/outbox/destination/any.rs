@@ -5,6 +5,7 @@ use crate::clock::{Clock, Randomness};
 use crate::configuration::{self, Faults, Source};
 use crate::database::Database;
 use crate::outbox::Delivery;
+use crate::registry::ClientRegistry;
 
 /// How many connections one destination may hold open: its forwarder delivers one batch at a time.
 const CONNECTIONS: u32 = 2;
@@ -27,6 +28,8 @@ pub struct Surroundings {
 pub enum AnyDestination {
     /// `public.auth_events` of a Postgres.
     Postgres(Postgres),
+    /// The client registry.
+    Registry(ClientRegistry),
 }
 
 impl AnyDestination {
@@ -40,6 +43,11 @@ impl AnyDestination {
                 let database = Database::new(url.options(), CONNECTIONS, clock.clone(), randomness.clone());
                 Ok(Self::Postgres(Postgres::new(database)))
             }
+            "registry" => {
+                let url = configuration::destination_url(source, name)?;
+                let database = Database::new(url.options(), CONNECTIONS, clock.clone(), randomness.clone());
+                Ok(Self::Registry(ClientRegistry::new(database)))
+            }
             unknown => Err(Faults::of_unknown_kind(name, unknown)),
         }
     }
@@ -48,6 +56,7 @@ impl AnyDestination {
     pub async fn close(&self) {
         match self {
             Self::Postgres(postgres) => postgres.close().await,
+            Self::Registry(registry) => registry.close().await,
         }
     }
 }
@@ -56,12 +65,14 @@ impl Destination for AnyDestination {
     async fn deliver(&self, batch: &[Delivery]) -> Result<(), Undelivered> {
         match self {
             Self::Postgres(postgres) => postgres.deliver(batch).await,
+            Self::Registry(registry) => registry.deliver(batch).await,
         }
     }
 
     fn most_rows(&self) -> usize {
         match self {
             Self::Postgres(postgres) => postgres.most_rows(),
+            Self::Registry(registry) => registry.most_rows(),
         }
     }
 }
