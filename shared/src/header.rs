@@ -24,7 +24,7 @@ const RESERVED_NAMES: [&str; 13] = [
 ];
 
 /// What of a request's headers the origin gets; whatever else it must know is in the edge's assertion.
-pub const TO_ORIGIN: [&str; 13] = [
+pub const TO_ORIGIN: [&str; 14] = [
     "accept",
     "accept-language",
     "authorization",
@@ -38,6 +38,7 @@ pub const TO_ORIGIN: [&str; 13] = [
     "sec-fetch-site",
     "sec-fetch-user",
     "user-agent",
+    "x-service-name",
 ];
 
 /// What the edge sets on a response of the gateway's own: no sniffing, and HTTPS only where the issuer is (RFC 6797 §7.2).

@@ -35,6 +35,8 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(Duration::from_secs(5))
+            // A scope finds out by itself, with its first statement.
+            .test_before_acquire(false)
             .idle_timeout(Duration::from_mins(5))
             .connect_lazy_with(options.application_name("gateward"));
         Self { pool, clock, randomness }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::field::{Identifier, Name};
 use super::payload::{AuthorizationCodeReplayed, ConsentGranted, SessionEnd, SessionEnded, WorkspaceCreated};
 use super::{AppendError, Appended, NewEvent};
-use crate::database::{Actor, Component};
+use crate::database::{Actor, Component, DatabaseError};
 use crate::test_database;
 
 const WORKSPACE: Uuid = Uuid::from_u128(0x77);
@@ -110,6 +110,107 @@ async fn thirty_two_writers_of_one_aggregate_leave_no_gap() {
             writers.join_all().await.into_iter().map(|(version, _)| version).collect();
         versions.sort_unstable();
         assert_eq!(versions, (1..=32).collect::<Vec<i64>>());
+    })
+    .await;
+}
+
+/// Every aggregate's versions without a gap, its chain whole, and its outbox rows in the order of its versions.
+async fn assert_whole(t: &test_database::TestDatabase, events: i64) {
+    let (all, broken, disordered): (i64, i64, i64) = sqlx::query_as(
+        "WITH e AS (
+             SELECT *, row_number() OVER a AS place, lag(event_hash) OVER a AS before
+             FROM auth_gateway.events
+             WINDOW a AS (PARTITION BY workspace_id, aggregate_type, aggregate_id ORDER BY version)
+         ), q AS (
+             SELECT version, row_number() OVER (PARTITION BY destination_id, workspace_id, aggregate_type, aggregate_id ORDER BY id) AS place
+             FROM auth_gateway.outbox JOIN e USING (event_id))
+         SELECT (SELECT count(*) FROM e),
+                (SELECT count(*) FROM e WHERE version <> place OR prev_hash IS DISTINCT FROM before
+                                           OR event_hash <> sha256(coalesce(prev_hash, ''::bytea) || body)),
+                (SELECT count(*) FROM q WHERE version <> place)",
+    )
+    .fetch_one(&mut t.admin().await)
+    .await
+    .unwrap();
+    assert_eq!((all, broken, disordered), (events, 0, 0));
+}
+
+#[tokio::test]
+async fn many_events_are_appended_at_once_and_continue_what_was_there() {
+    test_database::run(async |t| {
+        let mut scope = t.database.scope(operator()).await.unwrap();
+        assert_eq!(scope.append_all(Vec::new()).await.unwrap(), []);
+        assert_eq!(scope.append(replayed(2)).await.unwrap().version, 1);
+        // Aggregates in turns: each goes on where it was, in the order given.
+        let batch: Vec<NewEvent> = [3, 2, 1, 2, 3, 2].into_iter().map(replayed).collect();
+        let appended = scope.append_all(batch).await.unwrap();
+        let versions: Vec<i64> = appended.iter().map(|appended| appended.version).collect();
+        assert_eq!(versions, [1, 2, 1, 3, 2, 4]);
+        assert_eq!(scope.append(replayed(2)).await.unwrap().version, 5);
+        scope.commit().await.unwrap();
+        let stored: Vec<(Uuid, i64)> = sqlx::query_as("SELECT event_id, version FROM auth_gateway.events")
+            .fetch_all(&mut t.admin().await)
+            .await
+            .unwrap();
+        assert!(appended.iter().all(|a| stored.contains(&(a.event_id, a.version))), "{appended:?}");
+        assert_whole(t, 8).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn batches_and_single_appends_of_the_same_aggregates_leave_no_gap() {
+    test_database::run(async |t| {
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..8_u128 {
+            let database = t.database.clone();
+            writers.spawn(async move {
+                for round in 0..4 {
+                    loop {
+                        let mut scope = database.scope(operator()).await.unwrap();
+                        // Each in an order of its own, so that they would deadlock if it were kept.
+                        let batch = (0..24).map(|n| replayed(1 + (n * (writer + 1) + round) % 6)).collect();
+                        let result = match scope.append_all(batch).await {
+                            Ok(_) if writer % 2 == 0 => scope.append(replayed(99)).await.map(drop),
+                            result => result.map(drop),
+                        };
+                        match result {
+                            Ok(()) => break scope.commit().await.unwrap(),
+                            Err(
+                                AppendError::Conflict { .. }
+                                | AppendError::Database(DatabaseError::Contended(_)),
+                            ) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                }
+            });
+        }
+        writers.join_all().await;
+        assert_whole(t, 8 * 4 * 24 + 4 * 4).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_append_gives_up_after_three_more_tries_and_says_so() {
+    test_database::run_leaving_work(async |t| {
+        // Whatever version is tried, it is taken: the last one is hidden from the reader.
+        let mut admin = t.admin().await;
+        let mut scope = t.database.scope(operator()).await.unwrap();
+        let hidden = scope.append(replayed(1)).await.unwrap().event_id;
+        scope.commit().await.unwrap();
+        let hide = format!(
+            "DROP POLICY system ON auth_gateway.events;
+             CREATE POLICY system ON auth_gateway.events FOR ALL TO gateward_system
+             USING (event_id <> '{hidden}') WITH CHECK (true)"
+        );
+        test_database::execute(&mut admin, hide).await;
+        let mut scope = t.database.scope(operator()).await.unwrap();
+        let error = scope.append(replayed(1)).await.unwrap_err();
+        assert!(matches!(error, AppendError::Conflict { aggregate: "grant", .. }), "{error}");
+        let error = scope.append_all(vec![replayed(1)]).await.unwrap_err();
+        assert!(matches!(error, AppendError::Conflict { aggregate: "grant", .. }), "{error}");
     })
     .await;
 }

@@ -8,6 +8,7 @@ mod metrics;
 mod observe;
 mod refused;
 mod server;
+mod service_name;
 mod state;
 #[cfg(test)]
 pub(crate) mod test_origin;
@@ -29,6 +30,7 @@ pub use self::edge_assertion::EdgeCaller;
 pub use self::metrics::Metrics;
 pub use self::refused::Refused;
 pub use self::server::{ServeError, serve};
+pub use self::service_name::ServiceName;
 pub use self::state::{Origin, Parts};
 use crate::{account, consent, credentials, oauth, pages, policy, projects, sessions, sign_in};
 

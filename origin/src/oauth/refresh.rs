@@ -175,7 +175,8 @@ pub(super) async fn refresh(
                 presented: i64::from(presented.token.generation),
                 current: family.generation,
             };
-            scope.append(NewEvent::of(family.workspace_id, grant_id, &event)).await?;
+            let detected = scope.append(NewEvent::of(family.workspace_id, grant_id, &event)).await?;
+            scope.caused_by(detected.event_id);
             grant::end(scope, grant_id, GrantEnd::RefreshTokenReuse).await?;
             Ok(Refreshed::Reused)
         }

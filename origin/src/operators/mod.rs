@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     database::{Actor, Component, DatabaseError, Scope},
-    http::{EdgeCaller, Origin, Refused},
+    http::{EdgeCaller, Origin, Refused, ServiceName},
     policy::PolicyError,
 };
 
@@ -33,8 +33,10 @@ use crate::{
 pub struct Operator {
     workspace_id: Uuid,
     user_id: Option<Uuid>,
-    /// The service or client that asks.
+    /// The service or client that asks, by its token.
     name: String,
+    /// What it calls itself, where it does: `X-Service-Name`.
+    service_name: Option<String>,
     scopes: Scopes,
     request_id: Uuid,
 }
@@ -61,7 +63,11 @@ impl Operator {
             user_id: self.user_id,
             service_name: self.name.clone(),
         };
-        Ok(origin.database.scope(actor).await?.correlated(self.request_id))
+        let scope = origin.database.scope(actor).await?.correlated(self.request_id);
+        Ok(match &self.service_name {
+            Some(service_name) => scope.named(service_name.clone()),
+            None => scope,
+        })
     }
 }
 
@@ -70,6 +76,7 @@ impl FromRequestParts<Origin> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, origin: &Origin) -> Result<Self, Refused> {
         let caller = EdgeCaller::from_request_parts(parts, origin).await?;
+        let service_name = ServiceName::from_request_parts(parts, origin).await?.into_inner();
         let token = bearer::token_of(&parts.headers)?;
         let compiled = origin.policy.current(&origin.database).await.map_err(without_policy)?;
         let now = UnixMillis(origin.clock.unix_millis());
@@ -111,7 +118,8 @@ impl FromRequestParts<Origin> for Operator {
             TokenType::UpstreamAssertion => return Err(Refusal::token(TokenFault::WrongType).into()),
         };
         scope.rollback().await?;
-        Ok(Self { workspace_id, user_id, name, scopes: claims.scope, request_id: caller.correlation_id() })
+        let request_id = caller.correlation_id();
+        Ok(Self { workspace_id, user_id, name, service_name, scopes: claims.scope, request_id })
     }
 }
 

@@ -272,3 +272,37 @@ async fn requests_of_two_tenants_over_one_connection_never_mix_even_when_cut_off
     })
     .await;
 }
+
+#[tokio::test]
+async fn connections_that_died_while_idle_cost_nobody_a_scope() {
+    test_database::run(async |t| {
+        let mut open = Vec::new();
+        for _ in 0..8 {
+            open.push(t.database.scope(Actor::System(Component::Operator)).await.unwrap());
+        }
+        drop(open);
+        let login = t.configuration.serve_login.username();
+        let kill = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE usename = '{login}' AND datname = current_database()"
+        );
+        execute(&mut t.admin().await, kill).await;
+        t.database.scope(Actor::System(Component::Operator)).await.unwrap().commit().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_that_is_denied_leaves_no_transaction_behind() {
+    test_database::run(async |t| {
+        let options = t.configuration.forwarder_login.options();
+        let one = Database::new(options, 1, t.clock.clone(), Randomness::System);
+        for _ in 0..3 {
+            let denied = one.scope(tenant(RED)).await.unwrap_err();
+            assert!(matches!(denied, DatabaseError::RoleDenied { .. }), "{denied}");
+            one.scope(Actor::System(Component::Forwarder)).await.unwrap().commit().await.unwrap();
+        }
+        one.close().await;
+    })
+    .await;
+}

@@ -83,6 +83,18 @@ async fn attack_15_an_older_generation_is_reuse_even_after_a_restart() {
         .await
         .unwrap();
         assert_eq!((&payload["presented"], &payload["current"]), (&Value::from(1), &Value::from(4)));
+        // The end of the grant follows from it, and says so.
+        let follows: bool = sqlx::query_scalar(
+            "SELECT ended.metadata ->> 'causation_id' = reuse.event_id::text
+                    AND ended.metadata ->> 'correlation_id' = reuse.metadata ->> 'correlation_id'
+                    AND reuse.metadata ->> 'causation_id' IS NULL
+             FROM auth_gateway.events AS reuse JOIN auth_gateway.events AS ended USING (aggregate_id)
+             WHERE reuse.event_type = 'RefreshTokenReuseDetected' AND ended.event_type = 'GrantRevoked'",
+        )
+        .fetch_one(&mut databases.admin().await)
+        .await
+        .unwrap();
+        assert!(follows, "GrantRevoked does not say what caused it");
     })
     .await;
 }

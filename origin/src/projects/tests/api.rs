@@ -198,3 +198,56 @@ async fn a_token_of_one_workspace_neither_reads_nor_writes_anothers_project() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_a_service_calls_itself_stands_in_the_trail_beside_what_its_token_says() {
+    test_database::run(async |t| {
+        let desk = Desk::set(t).await;
+        let authorization = desk.deployer(desk.demo);
+        let send = async |name: &str, port| {
+            let headers = [("authorization", authorization.as_str()), ("x-service-name", name)];
+            desk.test.send("PUT", "/v1/projects/notes", &headers, &service(port).to_string()).await
+        };
+        assert_eq!(send("billing-2", 9300).await.status.as_u16(), 200);
+        let metadata: Value = sqlx::query_scalar(
+            "SELECT metadata FROM auth_gateway.events WHERE aggregate_type = 'project' ORDER BY occurred_at DESC, version DESC LIMIT 1",
+        )
+        .fetch_one(&mut t.admin().await)
+        .await
+        .unwrap();
+        assert_eq!(
+            (&metadata["service_name"], &metadata["authenticated_as"]),
+            (&json!("billing-2"), &json!("service:deployer"))
+        );
+        let before = revisions(t).await;
+        let refused = send("billing 2", 9400).await;
+        assert_eq!(refused.problem(), (400, "request-malformed".to_owned()));
+        assert_eq!(refused.json()["field"], "x-service-name");
+        assert_eq!(revisions(t).await, before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_that_others_were_in_the_way_of_again_and_again_is_a_conflict() {
+    test_database::run_leaving_work(async |t| {
+        let desk = Desk::set(t).await;
+        // Whatever version is tried, it is taken by one that the tenant cannot see.
+        let mut admin = t.admin().await;
+        let taken: Vec<uuid::Uuid> = sqlx::query_scalar("SELECT event_id FROM auth_gateway.events")
+            .fetch_all(&mut admin)
+            .await
+            .unwrap();
+        let taken: Vec<String> = taken.iter().map(ToString::to_string).collect();
+        let hide = format!(
+            "DROP POLICY app ON auth_gateway.events;
+             CREATE POLICY app ON auth_gateway.events FOR ALL TO gateward_app
+             USING (event_id <> ALL ('{{{}}}'::uuid[])) WITH CHECK (true)",
+            taken.join(",")
+        );
+        test_database::execute(&mut admin, hide).await;
+        let answer = put(&desk, "notes", None, &service(9500)).await;
+        assert_eq!(answer.problem(), (409, "conflict".to_owned()));
+    })
+    .await;
+}
