@@ -338,3 +338,47 @@ async fn a_forwarder_that_is_killed_is_taken_over_from_and_one_that_is_told_to_s
     assert_eq!(held().await, 0, "a forwarder that stopped kept a lease");
     gateward.remove().await;
 }
+
+#[tokio::test]
+async fn a_rebuild_that_is_killed_leaves_the_read_side_in_use_and_the_next_one_succeeds() {
+    let gateward = Installation::new("rebuild").await;
+    for slug in ["one", "two", "three"] {
+        assert!(gateward.apply(slug).status.success());
+    }
+    gateward.json(&["forward", "--once", "--json"]);
+    let mut read = connect(&gateward.names[1]).await;
+    execute(&mut read, "DELETE FROM public.auth_events WHERE aggregate_type = 'project'").await;
+    // Somebody reads the table in one long transaction: the swap waits.
+    let mut reader = connect(&gateward.names[1]).await;
+    execute(&mut reader, "BEGIN; SELECT FROM public.auth_events").await;
+    let mut killed = gateward.command(&["project", "rebuild", "--store", "read"]).spawn().unwrap();
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'
+                 AND relation = 'public.auth_events'::regclass)";
+    until("a swap that waits", async || {
+        let mut look = connect(&gateward.names[1]).await;
+        sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut look).await.unwrap()
+    })
+    .await;
+    signal(&killed, "-KILL");
+    killed.wait().unwrap();
+    execute(&mut reader, "ROLLBACK").await;
+    assert_eq!(gateward.delivered().await, 3, "the table in use was touched");
+    let leftover = async || {
+        let leftover = "SELECT count(*) FROM pg_class WHERE relname = 'auth_events_rebuild'";
+        sqlx::query_scalar::<_, i64>(leftover)
+            .fetch_one(&mut connect(&gateward.names[1]).await)
+            .await
+            .unwrap()
+    };
+    assert_eq!(leftover().await, 1);
+
+    let rebuilt = gateward.json(&["project", "rebuild", "--json"]);
+    assert_eq!((&rebuilt[0]["store"], &rebuilt[0]["events"]), (&"read".into(), &6.into()));
+    assert_eq!((&rebuilt[1]["store"], &rebuilt[1]["rows"]), (&"registry".into(), &3.into()));
+    assert_eq!((gateward.delivered().await, leftover().await), (6, 0));
+    let mut without = gateward.command(&["project", "rebuild", "--store", "registry"]);
+    let output = without.env_remove("REGISTRY_MIGRATION_DATABASE_URL").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("REGISTRY_MIGRATION_DATABASE_URL is not set"));
+    gateward.remove().await;
+}

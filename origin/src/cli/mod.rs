@@ -15,6 +15,7 @@ mod outbox;
 mod output;
 mod person;
 mod project;
+mod rebuild;
 mod secrets;
 mod serve;
 mod sign_in_link;

@@ -6,13 +6,13 @@ use clap::Subcommand;
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Failure, logging, output};
+use super::{Failure, logging, output, rebuild};
 use crate::clock::{Clock, Randomness};
 use crate::configuration::{ApplyConfiguration, LogFormat, Source};
 use crate::database::{Actor, Component, Database, Scope};
 use crate::projects::{self, Change, Changed, Declaration, Terms};
 
-/// List, show and compare projects, and roll them back to an earlier revision.
+/// List, show and compare projects, roll them back to an earlier revision, and rebuild what is projected from events.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -81,9 +81,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    Rebuild(rebuild::Arguments),
 }
 
 pub(super) async fn run(arguments: &Arguments, source: &Source) -> Result<(), Failure> {
+    if let Command::Rebuild(arguments) = &arguments.command {
+        return rebuild::run(arguments, source).await;
+    }
     let configuration = ApplyConfiguration::read(source)?;
     logging::start(LogFormat::Text);
     // Before the database is asked: a file with faults is one whether it can be reached or not.
@@ -110,6 +114,8 @@ async fn run_in(
             Some(declaration) => diff(&mut scope, declaration, *json).await,
             None => Ok(()),
         },
+        // Needs no scope, and has been run.
+        Command::Rebuild(_) => Ok(()),
         Command::History { project, before, json } => history(&mut scope, project, *before, *json).await,
         Command::Rollback { project, revision, dry_run, json } => {
             let terms = Terms { expected: None, dry_run: *dry_run };

@@ -6,7 +6,7 @@ use super::fault::Faults;
 use super::forward::FORWARDER;
 use super::reader::{Reader, Source};
 
-const MIGRATION: &str =
+pub(super) const MIGRATION: &str =
     "Set it to a login that may create roles and databases: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE.";
 pub(super) const REGISTRY: &str = "Set it to the forwarder's login on the client registry: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE. \
                                    Without it projects and clients would have nowhere to be shown.";

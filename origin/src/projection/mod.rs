@@ -9,6 +9,8 @@ mod read_side;
 pub mod rebuild;
 mod recorded;
 pub mod repair;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 
