@@ -13,7 +13,9 @@ mod new_event;
 pub mod payload;
 #[cfg(test)]
 mod tests;
+mod upcast;
 
 pub use self::append::{AppendError, Appended};
 pub use self::new_event::NewEvent;
 pub use self::payload::{Aggregate, EventPayload};
+pub use self::upcast::{UpcastError, upcast};

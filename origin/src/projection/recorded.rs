@@ -30,6 +30,7 @@ impl<'a> From<&'a Recorded> for Happened<'a> {
             aggregate_id: event.aggregate_id,
             version: event.version,
             event_type: &event.event_type,
+            schema_version: event.schema_version,
             payload: &event.payload,
             occurred_at: event.occurred_at,
         }

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::store::Table;
+use crate::events::upcast;
 use crate::outbox::Delivery;
 
 /// The aggregates that the registry is made of.
@@ -20,6 +21,7 @@ pub(crate) struct Happened<'a> {
     pub(crate) aggregate_id: Uuid,
     pub(crate) version: i64,
     pub(crate) event_type: &'a str,
+    pub(crate) schema_version: i16,
     pub(crate) payload: &'a Value,
     pub(crate) occurred_at: OffsetDateTime,
 }
@@ -31,6 +33,7 @@ impl<'a> From<&'a Delivery> for Happened<'a> {
             aggregate_id: delivery.aggregate_id,
             version: delivery.version,
             event_type: &delivery.event_type,
+            schema_version: delivery.schema_version,
             payload: &delivery.payload,
             occurred_at: delivery.occurred_at,
         }
@@ -102,8 +105,6 @@ struct ClientPayload {
     name: String,
     kind: String,
     redirect_uris: Vec<String>,
-    /// From schema version 2 on.
-    #[serde(default)]
     origins: Vec<String>,
     scopes: String,
     /// A client is enabled when it is registered.
@@ -120,8 +121,6 @@ struct ProjectPayload {
     slug: Option<String>,
     name: String,
     services: Vec<ServicePayload>,
-    /// From schema version 2 on.
-    #[serde(default)]
     revision: i64,
 }
 
@@ -138,19 +137,22 @@ impl Row {
         if before.is_some_and(|row| row.version >= happened.version) {
             return Ok(None);
         }
-        let unreadable = |error: serde_json::Error| Unreadable {
+        let because = |reason: String| Unreadable {
             aggregate_id: happened.aggregate_id,
             version: happened.version,
             event_type: happened.event_type.to_owned(),
-            reason: error.to_string(),
+            reason,
         };
+        let unreadable = |error: serde_json::Error| because(error.to_string());
+        let payload = upcast(happened.event_type, happened.schema_version, happened.payload)
+            .map_err(|error| because(error.to_string()))?;
         let (table, facts) = match happened.event_type {
             "ClientRegistered" | "ClientUpdated" => {
-                (Table::Clients, client(ClientPayload::deserialize(happened.payload).map_err(unreadable)?))
+                (Table::Clients, client(ClientPayload::deserialize(&*payload).map_err(unreadable)?))
             }
             "ProjectCreated" | "ProjectUpdated" => (
                 Table::Projects,
-                project(ProjectPayload::deserialize(happened.payload).map_err(unreadable)?, before),
+                project(ProjectPayload::deserialize(&*payload).map_err(unreadable)?, before),
             ),
             _ => return Ok(None),
         };

@@ -173,7 +173,7 @@ async fn events_of_earlier_shapes_are_read_and_what_cannot_be_read_is_the_rows_o
         assert!(matches!(&fault, DeliveryFault::Refused(reason) if reason.contains("version 4")), "{fault}");
         let mut admin = t.registry_side().await;
         execute(&mut admin, "ALTER TABLE public.projects RENAME TO elsewhere".to_owned()).await;
-        let next = of(4, "ProjectUpdated", 3, json!({"slug": "notes", "name": "N", "services": []}));
+        let next = of(4, "ProjectUpdated", 3, json!({"slug": "notes", "name": "N", "services": [], "revision": 3}));
         let fault = registry.deliver(&[next]).await.unwrap_err().fault;
         assert!(matches!(fault, DeliveryFault::Outage { .. }), "a missing table is no row's fault: {fault}");
         execute(&mut admin, "ALTER TABLE public.elsewhere RENAME TO projects; DELETE FROM public.projects".to_owned()).await;

@@ -1,4 +1,5 @@
-//! Every event there is, by the aggregate it belongs to. A payload's shape never changes: a new shape is a new schema version.
+//! Every event there is, by the aggregate it belongs to. A payload's shape never changes: a new shape is a new schema version, with a
+//! step to it in [`upcast`](super::upcast).
 
 mod authorization;
 mod credential;
@@ -68,7 +69,20 @@ pub trait EventPayload: serde::Serialize {
     const SCHEMA_VERSION: i16;
 }
 
-/// Declares payloads: `Aggregate, schema version: Name { field: type }`. A field whose type is not an
+/// Every event there is, with the number of its shape.
+pub(super) fn shapes() -> impl Iterator<Item = (&'static str, i16)> {
+    [authorization::SHAPES, credential::SHAPES, outbox::SHAPES, person::SHAPES, tenancy::SHAPES]
+        .into_iter()
+        .flatten()
+        .copied()
+}
+
+/// The number of an event's shape, where there is such an event.
+pub(super) fn schema_version(event_type: &str) -> Option<i16> {
+    shapes().find(|(name, _)| *name == event_type).map(|(_, version)| version)
+}
+
+/// Declares payloads, once in a module: `Aggregate, schema version: Name { field: type }`. A field whose type is not an
 /// [`EventField`](super::field::EventField) does not compile.
 macro_rules! payloads {
     ($($(#[$about:meta])* $aggregate:ident, $version:literal: $name:ident {
@@ -90,7 +104,11 @@ macro_rules! payloads {
             const fn is_fit_for_the_log<T: $crate::events::field::EventField>() {}
             $(is_fit_for_the_log::<$type>();)*
         };
-    )*};
+    )*
+
+        /// The events of this module, each with the number of its shape.
+        pub(super) const SHAPES: &[(&str, i16)] = &[$((stringify!($name), $version)),*];
+    };
 }
 
 /// Declares closed sets of words, written in `snake_case`.
