@@ -2,13 +2,10 @@
 //! policy. A fetch goes to public addresses only unless the operator has said otherwise, is bounded in size and time and follows no
 //! redirect; when it fails, the keys of the last good one stay.
 
-mod address;
 mod fetch;
 mod key_set;
 mod list;
 mod refresh;
-#[cfg(test)]
-mod test_issuer;
 #[cfg(test)]
 mod tests;
 

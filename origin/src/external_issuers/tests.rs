@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use super::{
     FetchFault, Fetcher, Outcome, list, refresh_due, request_all, statistics,
-    test_issuer::{Behaviour, TestIssuer, roots},
 };
 use crate::{
+    egress::test_server::{Behaviour, TestServer, roots},
     projects,
     test_database::{self, TestDatabase, execute},
 };
@@ -41,7 +41,7 @@ fn keys(kids: &[&str]) -> Behaviour {
 
 #[tokio::test]
 async fn a_document_comes_over_http_and_https() {
-    let (plain, tls) = (TestIssuer::start(keys(&["a"])).await, TestIssuer::start_tls(keys(&["a"])).await);
+    let (plain, tls) = (TestServer::start(keys(&["a"])).await, TestServer::start_tls(keys(&["a"])).await);
     for uri in [plain.http("/jwks?x=1"), tls.https("/.well-known/jwks.json")] {
         let document = fetcher().fetch(&uri).await.unwrap_or_else(|fault| panic!("{uri}: {fault}"));
         assert_eq!(serde_json::from_slice::<Value>(&document).unwrap()["keys"][0]["kid"], "a");
@@ -55,7 +55,7 @@ async fn a_document_comes_over_http_and_https() {
 
 #[tokio::test]
 async fn only_a_certificate_of_the_host_by_a_known_authority_will_do() {
-    let issuer = TestIssuer::start_tls(keys(&["a"])).await;
+    let issuer = TestServer::start_tls(keys(&["a"])).await;
     let hosts = &["issuer.test", "other.test", "127.0.0.1"];
     let stranger = Fetcher::of_test(RootCertStore::empty(), |_| vec![LOOPBACK], hosts).unwrap();
     let fault = stranger.fetch(&issuer.https("/")).await.unwrap_err();
@@ -70,7 +70,7 @@ async fn only_a_certificate_of_the_host_by_a_known_authority_will_do() {
 
 #[tokio::test]
 async fn attack_21_no_fetch_goes_where_tenants_may_not() {
-    let issuer = TestIssuer::start(keys(&["a"])).await;
+    let issuer = TestServer::start(keys(&["a"])).await;
     let port = issuer.port;
     let resolve = |name: &str| match name {
         "mixed.test" => vec!["8.8.8.8".parse().unwrap(), LOOPBACK],
@@ -125,7 +125,7 @@ async fn attack_21_no_fetch_goes_where_tenants_may_not() {
 
 #[tokio::test]
 async fn attack_21_a_name_that_changes_its_mind_changes_nothing() {
-    let issuer = TestIssuer::start(keys(&["a"])).await;
+    let issuer = TestServer::start(keys(&["a"])).await;
     let looked_up = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&looked_up);
     // One address when it is judged, another one, where nobody listens, ever after.
@@ -143,7 +143,7 @@ async fn attack_21_a_name_that_changes_its_mind_changes_nothing() {
 
 #[tokio::test]
 async fn attack_21_a_redirect_is_not_followed() {
-    let target = TestIssuer::start(keys(&["a"])).await;
+    let target = TestServer::start(keys(&["a"])).await;
     for status in [
         "301 Moved",
         "302 Found",
@@ -154,7 +154,7 @@ async fn attack_21_a_redirect_is_not_followed() {
         "500 Oh",
     ] {
         let location = format!("Location: {}\r\n", target.http("/"));
-        let issuer = TestIssuer::start(Behaviour::status(status, &location, "")).await;
+        let issuer = TestServer::start(Behaviour::status(status, &location, "")).await;
         let fault = fetcher().fetch(&issuer.http("/")).await.unwrap_err();
         let expected: u16 = status.split(' ').next().unwrap().parse().unwrap();
         assert!(matches!(fault, FetchFault::Status(status) if status == expected), "{fault}");
@@ -166,7 +166,7 @@ async fn attack_21_a_redirect_is_not_followed() {
 async fn size_and_time_are_bounded() {
     let fits = format!("{{\"keys\":[]{}}}", " ".repeat(64 * 1024 - 11));
     assert_eq!(fits.len(), 64 * 1024);
-    let issuer = TestIssuer::start(Behaviour::status("200 OK", "", &fits)).await;
+    let issuer = TestServer::start(Behaviour::status("200 OK", "", &fits)).await;
     assert_eq!(fetcher().fetch(&issuer.http("/")).await.unwrap().len(), 64 * 1024);
     issuer.behave(Behaviour::status("200 OK", "", &format!("{fits} ")));
     assert!(matches!(fetcher().fetch(&issuer.http("/")).await, Err(FetchFault::TooLarge)));
@@ -214,7 +214,7 @@ fn kids(kids: &[&str]) -> Vec<String> {
 #[tokio::test]
 async fn keys_are_fetched_every_five_minutes_and_kept_while_the_issuer_fails() {
     test_database::run(async |t| {
-        let issuer = TestIssuer::start(keys(&["a", "b"])).await;
+        let issuer = TestServer::start(keys(&["a", "b"])).await;
         trust(t, &issuer.http("/jwks")).await;
         assert_eq!(refreshed(t).await, [Outcome::Changed { keys: kids(&["a", "b"]) }]);
         assert_eq!(believed(t).await, ["a", "b"]);
@@ -277,7 +277,7 @@ async fn keys_are_fetched_every_five_minutes_and_kept_while_the_issuer_fails() {
 #[tokio::test]
 async fn another_address_is_asked_at_once_and_what_the_old_one_says_is_dropped() {
     test_database::run(async |t| {
-        let (old, new) = (TestIssuer::start(keys(&["old"])).await, TestIssuer::start(keys(&["new"])).await);
+        let (old, new) = (TestServer::start(keys(&["old"])).await, TestServer::start(keys(&["new"])).await);
         trust(t, &old.http("/")).await;
         assert_eq!(refreshed(t).await, [Outcome::Changed { keys: kids(&["old"]) }]);
         let set = format!("UPDATE auth_gateway.external_issuers SET jwks_uri = '{}'", new.http("/"));
@@ -308,7 +308,7 @@ async fn another_address_is_asked_at_once_and_what_the_old_one_says_is_dropped()
 #[tokio::test]
 async fn of_two_origins_one_asks() {
     test_database::run(async |t| {
-        let issuer = TestIssuer::start(keys(&["a"])).await;
+        let issuer = TestServer::start(keys(&["a"])).await;
         trust(t, &issuer.http("/")).await;
         let (one, other) = (fetcher(), fetcher());
         let (one, other) = tokio::join!(refresh_due(&t.database, &one), refresh_due(&t.database, &other));

@@ -1,4 +1,4 @@
-//! Which addresses a fetch may go to. Only what is globally reachable by the registries of special-purpose addresses (RFC 6890, as
+//! Which addresses a request may go to. Only what is globally reachable by the registries of special-purpose addresses (RFC 6890, as
 //! of the IANA registries); whatever is not known to be is refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
