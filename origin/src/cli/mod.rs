@@ -5,6 +5,7 @@
 mod api_key;
 mod apply;
 mod check;
+mod destination;
 mod edges;
 mod failure;
 mod forward;
@@ -49,6 +50,7 @@ enum Command {
     ApiKey(api_key::Arguments),
     Issuers(issuers::Arguments),
     Outbox(outbox::Arguments),
+    Destination(destination::Arguments),
     Sweep(sweep::Arguments),
     Person(person::Arguments),
     Edges(edges::Arguments),
@@ -70,6 +72,7 @@ pub async fn run() -> ExitCode {
         Command::Token(arguments) => token::run(&arguments, &source).await,
         Command::ApiKey(arguments) => api_key::run(&arguments, &source).await,
         Command::Issuers(arguments) => issuers::run(&arguments, &source).await,
+        Command::Destination(arguments) => destination::run(&arguments, &source).await,
         Command::Outbox(arguments) => outbox::run(&arguments, &source).await,
         Command::Sweep(arguments) => sweep::run(&arguments, &source).await,
         Command::Person(arguments) => person::run(&arguments, &source).await,

@@ -200,7 +200,7 @@ impl IssuersConfiguration {
 }
 
 fn private_issuer_hosts(reader: &mut Reader<'_>) -> Vec<String> {
-    reader.or("PRIVATE_ISSUER_HOSTS", Vec::new(), value::private_issuer_hosts)
+    reader.or("PRIVATE_ISSUER_HOSTS", Vec::new(), value::private_hosts)
 }
 
 /// Every fault of what `serve` and `forward` need, and of what `migrate` needs where its variables are set.
@@ -211,6 +211,7 @@ pub fn check(source: &Source) -> Result<(), Faults> {
     // The destinations that are always there; which others there are only the database knows.
     reader.required("READ_DATABASE_URL", READ, DatabaseUrl::parse);
     reader.required("REGISTRY_DATABASE_URL", REGISTRY, DatabaseUrl::parse);
+    reader.optional("PRIVATE_DESTINATION_HOSTS", value::private_hosts);
     // Administrators' logins belong on the machine that migrates, so they may be absent elsewhere.
     reader.optional("MIGRATION_DATABASE_URL", DatabaseUrl::parse);
     reader.optional("READ_MIGRATION_DATABASE_URL", DatabaseUrl::parse);

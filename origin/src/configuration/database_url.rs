@@ -55,7 +55,7 @@ impl DatabaseUrl {
 }
 
 /// Percent-decoding (RFC 3986, 2.1); nothing where what comes out is not UTF-8.
-fn decode(text: &str) -> Option<String> {
+pub(super) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

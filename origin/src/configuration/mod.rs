@@ -19,7 +19,10 @@ pub use self::commands::{
     StatisticsConfiguration, TokenConfiguration, check,
 };
 pub use self::database_url::DatabaseUrl;
-pub use self::destination::{destination_url, destination_variable};
+pub use self::destination::{
+    check_destination_options, destination_url, destination_variable, nats_settings, postgrest_settings,
+    private_destination_hosts, webhook_settings,
+};
 pub use self::fault::{Fault, Faults};
 pub use self::forward::ForwardConfiguration;
 pub use self::migrate::MigrateConfiguration;

@@ -282,7 +282,7 @@ pub(super) fn edge_public_keys(text: &str) -> Result<Vec<EdgePublicKey>, Problem
 }
 
 /// `idp.internal, 10.0.0.7:8443`: hosts with or without a port, as a URL writes them.
-pub(super) fn private_issuer_hosts(text: &str) -> Result<Vec<String>, Problem> {
+pub(super) fn private_hosts(text: &str) -> Result<Vec<String>, Problem> {
     const FIX: &str = "Set it to hosts, with or without a port, comma separated: idp.internal,10.0.0.7:8443.";
     let read = |(position, entry): (usize, &str)| {
         let entry = entry.trim();
@@ -407,10 +407,10 @@ mod tests {
 
     #[test]
     fn private_hosts_are_hosts() {
-        let hosts = private_issuer_hosts("idp.internal, 10.0.0.7:8443,[fd00::1],127.0.0.1").ok().unwrap();
+        let hosts = private_hosts("idp.internal, 10.0.0.7:8443,[fd00::1],127.0.0.1").ok().unwrap();
         assert_eq!(hosts, ["idp.internal", "10.0.0.7:8443", "[fd00::1]", "127.0.0.1"]);
         for text in ["", "a,", "https://idp.internal", "a@b", "a/b", "IDP.internal", "a b", "a:99999"] {
-            let read = private_issuer_hosts(text);
+            let read = private_hosts(text);
             assert!(read.is_err(), "{text}");
         }
     }

@@ -48,7 +48,9 @@ pub enum EgressFault {
 /// What an answer may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// From the look-up of the name to the judged addresses, and again from a request to the last byte of its answer.
+    /// How long the look-up of the name may take.
+    pub look_up: Duration,
+    /// From connecting to the last byte of an answer.
     pub time: Duration,
     /// How much of an answer's body is read.
     pub body: usize,
@@ -95,20 +97,25 @@ enum Resolver {
 #[cfg(test)]
 type FixedNames = dyn Fn(&str) -> Vec<IpAddr> + Send + Sync;
 
+/// The certificate authorities that the system trusts.
+pub fn system_authorities() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "a certificate authority of the system cannot be read");
+    }
+    let (_, unusable) = roots.add_parsable_certificates(found.certs);
+    if unusable > 0 {
+        tracing::debug!(unusable, "certificate authorities of the system were left out");
+    }
+    roots
+}
+
 impl Client {
     /// A client that trusts the system's certificate authorities. `private_hosts`, with or without a port, may have private
     /// addresses; all others must be on the public Internet.
     pub fn new(private_hosts: &[String]) -> Result<Self, rustls::Error> {
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        for error in &found.errors {
-            tracing::warn!(%error, "a certificate authority of the system cannot be read");
-        }
-        let (_, unusable) = roots.add_parsable_certificates(found.certs);
-        if unusable > 0 {
-            tracing::debug!(unusable, "certificate authorities of the system were left out");
-        }
-        Self::with(roots, Resolver::System, private_hosts)
+        Self::with(system_authorities(), Resolver::System, private_hosts)
     }
 
     /// A client of a test: its own authorities and its own idea of names.
@@ -151,9 +158,9 @@ impl Client {
             return Err(EgressFault::Url("it has no host"));
         };
         let judged = self.judged_addresses(&host, port, is_tls);
-        let addresses = tokio::time::timeout(bounds.time, judged)
+        let addresses = tokio::time::timeout(bounds.look_up, judged)
             .await
-            .unwrap_or(Err(EgressFault::TooSlow(bounds.time)))?;
+            .unwrap_or(Err(EgressFault::TooSlow(bounds.look_up)))?;
         let tls = match (is_tls, host) {
             (false, _) => None,
             (true, Host::Domain(name)) => {

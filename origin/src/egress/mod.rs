@@ -11,7 +11,7 @@ pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
 
-pub use self::client::{Bounds, Call, Client, EgressFault, Session};
+pub use self::client::{Bounds, Call, Client, EgressFault, Session, system_authorities};
 pub use self::exchange::Answer;
 
 /// An error as it is kept and shown: what a peer can put into one is not trusted to be short.

@@ -191,8 +191,7 @@ async fn talk(
             let Ok(byte) = stream.read_u8().await else { return };
             head.push(byte);
         }
-        let mut received =
-            Received { head: String::from_utf8(head).unwrap(), body: Vec::new(), connection };
+        let mut received = Received { head: String::from_utf8(head).unwrap(), body: Vec::new(), connection };
         let length = received.header("content-length").map_or(0, |length| length.parse().unwrap());
         received.body = vec![0; length];
         if stream.read_exact(&mut received.body).await.is_err() {

@@ -18,7 +18,7 @@ use super::{
 };
 
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-const BOUNDS: Bounds = Bounds { time: Duration::from_secs(5), body: 1_000 };
+const BOUNDS: Bounds = Bounds { look_up: Duration::from_secs(5), time: Duration::from_secs(5), body: 1_000 };
 
 fn url(text: &str) -> Url {
     text.parse().unwrap()
@@ -35,7 +35,8 @@ fn post(target: &str) -> Call {
 
 #[tokio::test]
 async fn attack_21_a_session_goes_to_the_addresses_that_were_judged_and_to_no_others() {
-    let server = TestServer::start(Behaviour::answer(|_| answer("200 OK", "Connection: close\r\n", ""))).await;
+    let server =
+        TestServer::start(Behaviour::answer(|_| answer("200 OK", "Connection: close\r\n", ""))).await;
     let looked_up = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&looked_up);
     // One address when it is judged, another one, where nobody listens, ever after.
@@ -73,8 +74,7 @@ async fn attack_21_a_name_that_turns_private_is_refused_at_the_next_session() {
 async fn a_redirect_is_an_answer_like_any_other() {
     let elsewhere = TestServer::start(Behaviour::answer(|_| answer("200 OK", "", ""))).await;
     let location = format!("Location: {}\r\n", elsewhere.http("/"));
-    let server =
-        TestServer::start(Behaviour::answer(move |_| answer("307 Temporary", &location, ""))).await;
+    let server = TestServer::start(Behaviour::answer(move |_| answer("307 Temporary", &location, ""))).await;
     let client = Client::of_test(roots(), |_| vec![LOOPBACK], &["127.0.0.1"]).unwrap();
     let session = client.open(&url(&server.http("/")), BOUNDS).await.unwrap();
     let answered = session.call(&post("/")).await.unwrap();
@@ -105,7 +105,7 @@ async fn connections_are_kept_and_one_that_was_lost_is_replaced() {
 async fn answers_are_bounded_in_size_and_time() {
     let server = TestServer::start(Behaviour::Flood("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")).await;
     let client = Client::of_test(roots(), |_| vec![LOOPBACK], &["127.0.0.1"]).unwrap();
-    let bounds = Bounds { time: Duration::from_millis(200), body: 1_000 };
+    let bounds = Bounds { time: Duration::from_millis(200), ..BOUNDS };
     let session = client.open(&url(&server.http("/")), bounds).await.unwrap();
     let answered = session.call(&post("/")).await.unwrap();
     assert_eq!((answered.body.len(), answered.is_whole), (1_000, false));

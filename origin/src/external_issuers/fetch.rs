@@ -92,7 +92,7 @@ impl Fetcher {
 
     async fn fetch_without_limit(&self, uri: &str) -> Result<Vec<u8>, FetchFault> {
         let url = Url::parse(uri).map_err(|_| FetchFault::Url("it is no URL"))?;
-        let session = self.0.open(&url, Bounds { time: LIMIT, body: MAX_BYTES }).await?;
+        let session = self.0.open(&url, Bounds { look_up: LIMIT, time: LIMIT, body: MAX_BYTES }).await?;
         let accepted = HeaderValue::from_static("application/jwk-set+json, application/json");
         let answer = session
             .call(&Call {

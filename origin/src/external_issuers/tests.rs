@@ -12,9 +12,7 @@ use std::{
 use rustls::RootCertStore;
 use serde_json::{Value, json};
 
-use super::{
-    FetchFault, Fetcher, Outcome, list, refresh_due, request_all, statistics,
-};
+use super::{FetchFault, Fetcher, Outcome, list, refresh_due, request_all, statistics};
 use crate::{
     egress::test_server::{Behaviour, TestServer, roots},
     projects,

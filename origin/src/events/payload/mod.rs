@@ -3,12 +3,14 @@
 
 mod authorization;
 mod credential;
+mod destination;
 mod outbox;
 mod person;
 mod tenancy;
 
 pub use self::authorization::*;
 pub use self::credential::*;
+pub use self::destination::*;
 pub use self::outbox::*;
 pub use self::person::*;
 pub use self::tenancy::*;

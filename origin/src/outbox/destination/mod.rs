@@ -1,9 +1,18 @@
 //! What a destination must do, and how it says what went wrong. One file per kind; which one a row of `outbox_destinations` asks for
 //! is [`AnyDestination`]'s to say. A destination holds no transaction of the command database open while it delivers.
 
+mod aggregates;
 mod any;
+mod message;
+pub mod nats;
 mod postgres;
+pub mod postgrest;
 mod registered;
+mod registration;
+mod retry_after;
+#[cfg(test)]
+mod test_rows;
+pub mod webhook;
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,6 +20,9 @@ use std::time::Duration;
 pub use self::any::{AnyDestination, Surroundings};
 pub use self::postgres::Postgres;
 pub use self::registered::{Registered, aggregate_id, registered};
+pub use self::registration::{
+    Added, Addition, Enabled, Listed, RegistrationError, Removed, add, disable, enable, list, remove,
+};
 use super::delivery::Delivery;
 
 /// Somewhere events go.
@@ -65,4 +77,14 @@ impl From<DeliveryFault> for Undelivered {
     fn from(fault: DeliveryFault) -> Self {
         Self { delivered: Vec::new(), fault }
     }
+}
+
+/// Whether Postgres' error is about the data of a row: data exceptions, integrity violations, limits of a row, and a trigger that says
+/// no. Anything else (a missing table or right, a server that is down) would meet every row alike.
+fn is_a_rows_fault(sqlstate: &str) -> bool {
+    sqlstate.len() == 5
+        && (sqlstate.starts_with("22")
+            || sqlstate.starts_with("23")
+            || sqlstate.starts_with("54")
+            || sqlstate == "P0001")
 }

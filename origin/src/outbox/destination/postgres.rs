@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use super::{DeliveryFault, Destination, Undelivered};
+use super::{DeliveryFault, Destination, Undelivered, is_a_rows_fault};
 use crate::database::{Actor, Component, Database, DatabaseError, sqlstate};
 use crate::failpoint;
 use crate::outbox::Delivery;
@@ -23,6 +23,11 @@ impl Postgres {
     /// Closes its connections.
     pub async fn close(&self) {
         self.database.close().await;
+    }
+
+    /// Inserts nothing, the way events are inserted: login, role, table, columns and key have to be right for it.
+    pub async fn check(&self) -> Result<(), DeliveryFault> {
+        self.insert(&[]).await.map_err(|error| DeliveryFault::outage(error.to_string()))
     }
 
     async fn insert(&self, batch: &[Delivery]) -> Result<(), DatabaseError> {
@@ -66,15 +71,8 @@ impl Destination for Postgres {
             let reason = error.to_string();
             // One transaction: all of it or nothing.
             Undelivered::from(match &error {
-                // Data exceptions, integrity violations, limits of a row, and a trigger that says no: the row's own fault.
-                // Anything else (a missing table or right, a server that is down) would meet every row alike.
                 DatabaseError::Refused(source)
-                    if sqlstate(source).is_some_and(|code| {
-                        code.starts_with("22")
-                            || code.starts_with("23")
-                            || code.starts_with("54")
-                            || code == "P0001"
-                    }) =>
+                    if sqlstate(source).is_some_and(|code| is_a_rows_fault(&code)) =>
                 {
                     DeliveryFault::Refused(reason)
                 }
