@@ -10,8 +10,13 @@ import { until } from "./until.mjs";
 
 /** Runs `gateward` with these arguments; its standard output. Fails with its log when it does not exit 0. */
 export function gateward(...args) {
+  return gatewardWith({}, ...args);
+}
+
+/** The same with further variables. */
+export function gatewardWith(environment, ...args) {
   return new Promise((resolve, reject) => {
-    const options = { env: { PATH: process.env.PATH, ...gateway.environment }, timeout: 60_000 };
+    const options = { env: { PATH: process.env.PATH, ...gateway.environment, ...environment }, timeout: 60_000 };
     execFile(gateway.gateward, args, options, (error, stdout, stderr) => {
       if (error) reject(new Error(`gateward ${args.join(" ")}: ${error.code ?? error.message}\n${stderr}`));
       else resolve(stdout);

@@ -1,5 +1,6 @@
-//! The way to wasm where rustup cannot download: Debian's compiler for the web, a standard library built from its
-//! sources, and a sysroot of the project's own under `target/gateward`, so that the system stays as it is.
+//! What comes from Debian's packages. Programs that tests need; and the way to wasm where rustup cannot download: Debian's compiler
+//! for the web, a standard library built from its sources, and a sysroot of the project's own under `target/gateward`, so that the
+//! system stays as it is.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,62 @@ use super::wasm::TARGET;
 use crate::exec;
 use crate::progress::Step;
 use crate::project::Project;
+
+/// A program that tests need and the system may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Program {
+    /// What it is, for messages.
+    pub(crate) what: &'static str,
+    /// Names one, instead of all below.
+    pub(crate) variable: &'static str,
+    /// Its names, the first that starts is taken.
+    pub(crate) names: &'static [&'static str],
+    /// Debian's package.
+    pub(crate) package: &'static str,
+}
+
+/// A real NATS server, with JetStream.
+pub(crate) const NATS_SERVER: Program = Program {
+    what: "a NATS server",
+    variable: "NATS_SERVER",
+    // A user's path need not have the system's programs.
+    names: &["nats-server", "/usr/sbin/nats-server"],
+    package: "nats-server",
+};
+
+impl Program {
+    /// Where it is, installed by the package manager when it is nowhere.
+    pub(crate) fn ensure(self, project: &Project) -> Result<PathBuf> {
+        let Self { what, variable, names, package } = self;
+        let named = std::env::var_os(variable).map(PathBuf::from);
+        let find = || {
+            names
+                .iter()
+                .map(PathBuf::from)
+                .find(|program| exec::succeeds(Command::new(program).arg("--version")))
+        };
+        if let Some(found) = named.or_else(find) {
+            return Ok(found);
+        }
+        let advice = format!(
+            "there is no {package}; install it with your package manager, or name {what} in {variable}"
+        );
+        if !(rustix::process::geteuid().is_root() && exec::succeeds(Command::new("apt-get").arg("--version")))
+        {
+            bail!(advice);
+        }
+        let step = Step::begin(format!("{what} (apt-get install {package})"));
+        let log = project.setup_log(package)?;
+        exec::run(Command::new("apt-get").arg("update"), &log).with_context(|| advice.clone())?;
+        let mut command = Command::new("apt-get");
+        command
+            .args(["install", "--yes", "--no-install-recommends", package])
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        exec::run(&mut command, &log).with_context(|| advice.clone())?;
+        step.done();
+        find().context(advice)
+    }
+}
 
 const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 const RUSTC: &str = "/usr/bin/rustc";

@@ -8,7 +8,7 @@ use crate::exec;
 use crate::postgres::Server;
 use crate::progress::Step;
 use crate::project::Project;
-use crate::setup::{self, build::cargo, node};
+use crate::setup::{self, build::cargo, debian::NATS_SERVER, node};
 use crate::signals;
 use crate::up::ports::PortOptions;
 use crate::up::supervisor::{Event, Supervisor};
@@ -20,6 +20,7 @@ const VARIABLE: &str = "GATEWARD_TEST_DATABASE_URL";
 pub(crate) fn run(project: &Project) -> Result<()> {
     let mut tests = cargo(project);
     tests.args(["test", "--package", "origin"]);
+    tests.env(NATS_SERVER.variable, NATS_SERVER.ensure(project)?);
     if std::env::var_os(VARIABLE).is_some() {
         return exec::stream(&mut tests);
     }

@@ -4,33 +4,44 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use super::{edge::node_tests, samples};
 use crate::clock;
 use crate::exec;
-use crate::progress::{Step, say};
+use crate::progress::say;
 use crate::project::Project;
-use crate::setup::{self, node};
+use crate::setup::{
+    self,
+    debian::{NATS_SERVER, Program},
+    node,
+};
 use crate::up::ports::PortOptions;
 use crate::up::{self, Gateway};
 
-/// Names a browser of the system; Chromium's own variable in many tools.
-const BROWSER_VARIABLE: &str = "CHROMIUM";
+/// A Chromium.
+const BROWSER: Program = Program {
+    what: "a Chromium",
+    // Chromium's own variable in many tools.
+    variable: "CHROMIUM",
+    names: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
+    package: "chromium",
+};
 /// They stop and kill parts of the gateway, or start others.
 const LAST: [&str; 5] = ["propagation.test.mjs", "outage.test.mjs", SOAK, "crash.test.mjs", "up.test.mjs"];
 /// Mixed load while the origin is killed again and again.
 const SOAK: &str = "soak.test.mjs";
-const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// Starts the gateway, runs every `e2e/*.test.mjs`, stops it.
 pub(crate) fn run(project: &Project) -> Result<()> {
     let folder = project.path("e2e");
     let (last, first): (Vec<PathBuf>, Vec<PathBuf>) =
         node_tests(&folder)?.into_iter().partition(|file| LAST.iter().any(|name| file.ends_with(name)));
-    let browser = browser(project)?;
+    let (browser, nats) = (BROWSER.ensure(project)?, NATS_SERVER.ensure(project)?);
     // The last ones run whatever the others have found.
-    run_files(project, &[&first, &last], &[(BROWSER_VARIABLE, browser.into_os_string())])
+    let variables =
+        [(BROWSER.variable, browser.into_os_string()), (NATS_SERVER.variable, nats.into_os_string())];
+    run_files(project, &[&first, &last], &variables)
 }
 
 /// Runs the soak alone for `seconds`; its result is written to `report`.
@@ -95,32 +106,4 @@ fn node_program(node_modules: &Path) -> PathBuf {
     let system = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
     let own = node_modules.join(format!("node-{system}-{machine}/bin/node"));
     if own.is_file() { own } else { "node".into() }
-}
-
-/// A Chromium, installed by the package manager when there is none.
-fn browser(project: &Project) -> Result<PathBuf> {
-    let named = std::env::var_os(BROWSER_VARIABLE).map(PathBuf::from);
-    let find = || {
-        BROWSERS
-            .iter()
-            .map(PathBuf::from)
-            .find(|program| exec::succeeds(Command::new(program).arg("--version")))
-    };
-    if let Some(found) = named.or_else(find) {
-        return Ok(found);
-    }
-    let advice = "there is no Chromium; install one with your package manager, or name one in CHROMIUM";
-    if !(rustix::process::geteuid().is_root() && exec::succeeds(Command::new("apt-get").arg("--version"))) {
-        bail!(advice);
-    }
-    let step = Step::begin("Chromium (apt-get install chromium)");
-    let log = project.setup_log("chromium")?;
-    exec::run(Command::new("apt-get").arg("update"), &log).context(advice)?;
-    let mut command = Command::new("apt-get");
-    command
-        .args(["install", "--yes", "--no-install-recommends", "chromium"])
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    exec::run(&mut command, &log).context(advice)?;
-    step.done();
-    find().context(advice)
 }
