@@ -1,5 +1,5 @@
 //! What a door remembers between requests: quotas in use, signatures that verified, credentials that were looked up, proofs that were
-//! used, upstreams that failed. It may not outgrow its bounds, and losing it changes no verdict but that of a rate limit, and of a
+//! used, upstreams that failed, keys that verify often. It may not outgrow its bounds, and losing it changes no verdict but that of a rate limit, and of a
 //! proof that is used twice within its minute.
 
 use alloc::sync::Arc;
@@ -13,7 +13,7 @@ use crate::{
     credential::CredentialStatement,
     dpop,
     gcra::{ArrivalTime, Outcome, Quota},
-    jwt::Claims,
+    jwt::{Claims, PreparedKeys},
     policy::{Credential, Upstream},
     time::UnixMillis,
 };
@@ -51,6 +51,7 @@ pub struct Memory {
     credentials: BoundedMap<[u8; 32], Arc<CredentialStatement>>,
     proofs: BoundedMap<[u8; 32], (UnixMillis, [u8; 16])>,
     health: Health,
+    prepared_keys: PreparedKeys,
 }
 
 impl Default for Memory {
@@ -71,6 +72,7 @@ impl Memory {
             credentials: BoundedMap::new(CREDENTIAL_ENTRIES),
             proofs: BoundedMap::new(PROOF_ENTRIES),
             health: Health::default(),
+            prepared_keys: PreparedKeys::default(),
         }
     }
 
@@ -97,6 +99,11 @@ impl Memory {
         now: UnixMillis,
     ) -> Option<Chosen<'a>> {
         self.health.choose(upstreams, region, excluded, now)
+    }
+
+    /// Keys that verify often.
+    pub(super) fn prepared_keys(&mut self) -> &mut PreparedKeys {
+        &mut self.prepared_keys
     }
 
     /// Counts a request of `key` against `quota`.

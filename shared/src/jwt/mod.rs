@@ -4,6 +4,7 @@
 pub mod claims;
 pub mod key;
 mod parse;
+mod prepared;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod tests;
 pub use claims::{Audience, Claims, Confirmation};
 pub use key::{Algorithm, Jwk, KeyPhase, PolicyKey, SignatureCheck, TokenType, VerificationKey};
 pub use parse::{MAX_TOKEN_BYTES, Unverified, verify_own};
+pub use prepared::PreparedKeys;
 pub use sign::SigningKey;
 
 /// Why a token is refused; the first rule that failed.

@@ -5,7 +5,7 @@ use alloc::{string::String, vec::Vec};
 use jwt_compact::UntrustedToken;
 use serde::de::DeserializeOwned;
 
-use super::{Claims, SignatureCheck, TokenFault, VerificationKey};
+use super::{Claims, PreparedKeys, SignatureCheck, TokenFault, VerificationKey};
 use crate::{base64url, json};
 
 /// The longest token that is looked at, in bytes.
@@ -99,6 +99,21 @@ impl<'a> Unverified<'a> {
             return Err(TokenFault::WrongAlgorithm);
         }
         Ok(key.check(self.signing_input.as_bytes(), self.signature()))
+    }
+
+    /// As [`Self::check_signature`], sooner where `key` is among those that verify often.
+    pub fn check_signature_with(
+        &self,
+        key: &VerificationKey,
+        prepared: &mut PreparedKeys,
+    ) -> Result<SignatureCheck, TokenFault> {
+        match key {
+            VerificationKey::Ed25519(point) if self.algorithm() == key.algorithm().name() => {
+                let valid = prepared.verify(point, self.signing_input.as_bytes(), self.signature());
+                Ok(if valid { SignatureCheck::Valid } else { SignatureCheck::Invalid })
+            }
+            _ => self.check_signature(key),
+        }
     }
 
     /// The claims, of whatever shape the caller expects. Only to be believed once the signature is.

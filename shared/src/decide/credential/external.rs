@@ -79,7 +79,7 @@ pub(super) fn verify(
     let verified = if let Some(known) = memory.verified(&key) {
         known
     } else {
-        let fresh = verify_signature(facts, issuer, token)?;
+        let fresh = verify_signature(facts, memory, issuer, token)?;
         memory.remember(key, fresh.clone());
         fresh
     };
@@ -95,7 +95,12 @@ pub(super) fn verify(
     Ok(Caller { kind: verified.kind, claims })
 }
 
-fn verify_signature(facts: &Facts<'_>, issuer: Issuer<'_>, token: &str) -> Result<VerifiedToken, Verdict> {
+fn verify_signature(
+    facts: &Facts<'_>,
+    memory: &mut Memory,
+    issuer: Issuer<'_>,
+    token: &str,
+) -> Result<VerifiedToken, Verdict> {
     let refuse = |fault| Verdict::Refuse(Refusal::token(fault));
     let token = Unverified::parse(token).map_err(refuse)?;
     let unknown = || refuse(TokenFault::UnknownKey);
@@ -108,7 +113,7 @@ fn verify_signature(facts: &Facts<'_>, issuer: Issuer<'_>, token: &str) -> Resul
         return Err(refuse(TokenFault::WrongType));
     }
     let verification = VerificationKey::from_jwk(key.alg, &key.jwk).ok_or_else(unknown)?;
-    check_signature(facts, &token, &verification)?;
+    check_signature(facts, memory, &token, &verification)?;
     let claims: ExternalClaims = token.claims().map_err(refuse)?;
     if claims.iss != issuer.iss {
         return Err(refuse(TokenFault::WrongIssuer));

@@ -77,9 +77,14 @@ pub(super) fn identify(
 }
 
 /// Whether `key` made the token's signature; asks the platform where only that can tell.
-fn check_signature(facts: &Facts<'_>, token: &Unverified<'_>, key: &VerificationKey) -> Result<(), Verdict> {
+fn check_signature(
+    facts: &Facts<'_>,
+    memory: &mut Memory,
+    token: &Unverified<'_>,
+    key: &VerificationKey,
+) -> Result<(), Verdict> {
     let refuse = |fault| Verdict::Refuse(Refusal::token(fault));
-    let valid = match token.check_signature(key).map_err(refuse)? {
+    let valid = match token.check_signature_with(key, memory.prepared_keys()).map_err(refuse)? {
         SignatureCheck::Valid => true,
         SignatureCheck::Invalid => false,
         SignatureCheck::AskPlatform => platform_says(facts, token, key)?,

@@ -30,7 +30,7 @@ pub(super) fn verify(
     let verified = if let Some(known) = known {
         known
     } else {
-        let fresh = verify_signature(gate, facts, token, now)?;
+        let fresh = verify_signature(gate, facts, memory, token, now)?;
         memory.remember(key, fresh.clone());
         fresh
     };
@@ -50,6 +50,7 @@ pub(super) fn verify(
 fn verify_signature(
     gate: &Gate<'_>,
     facts: &Facts<'_>,
+    memory: &mut Memory,
     token: &str,
     now: UnixMillis,
 ) -> Result<VerifiedToken, Verdict> {
@@ -77,7 +78,7 @@ fn verify_signature(
         Some(TokenType::Service) => Credential::ServiceToken,
         Some(TokenType::UpstreamAssertion) | None => return Err(refuse(TokenFault::WrongType)),
     };
-    check_signature(facts, &token, verification)?;
+    check_signature(facts, memory, &token, verification)?;
     let mut claims = token.token_claims().map_err(refuse)?;
     if kind == Credential::ServiceToken && claims.sub.is_none() {
         claims.sub = claims.service.as_ref().map(|service| format!("service:{service}"));
