@@ -1,26 +1,36 @@
 // The worker's entry, as thin as it can be: it copies a request's head into wasm, and acts on what `judge` says. No rule may
 // live here. A good request to a project costs one synchronous call, and its body and answer stream through untouched.
 import module from "./gateward_edge_bg.wasm";
-import { body_too_large, initSync, is_own_cookie, judge, upstream_answered, upstream_failed, upstream_took } from "./gateward_edge.js";
+import {
+  body_too_large, deliberate, desk_address, desk_bytes, header_names, initSync, is_own_cookie, judge, judge_form, upstream_answered, upstream_failed, upstream_took,
+} from "./gateward_edge.js";
 
 export { ExactLimits } from "./exact-limits.mjs";
 
-initSync({ module });
+const { memory } = initSync({ module });
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+/** The desk (desk.rs), as long as its place is known and the memory has not grown. */
+let desk = new Uint8Array(0);
+/** The headers that a plan sets, by letter. */
+const names = header_names().split("\n");
 
 export default {
   fetch(request, env, context) {
-    const headers = Object.fromEntries(request.headers);
-    const head = headOf(request, env, headers);
-    return act({ request, env, context, head, headers, failed: "" }, judge(head, request, env, context));
+    const head = headOf(request, env);
+    const exchange = { request, env, context, head, failed: "", began: 0 };
+    const length = write(head);
+    const text = length < 0 ? "" : read(judge(length));
+    return text === "" ? goOn(exchange, undefined, false) : act(exchange, text);
   },
 };
 
 /** Method, URL, a fresh request id, the peer's address, its certificate, then each header's name and value: one line each. */
-function headOf(request, env, headers) {
+function headOf(request, env) {
   const peer = env.CLIENT_ADDRESS === "peer" ? (request.cf?.clientIp ?? "") : "";
   const certificate = env.CLIENT_CERTIFICATE === "cloudflare" ? certificateOf(request.cf?.tlsClientAuth) : "";
   let head = `${request.method}\n${request.url}\n${crypto.randomUUID()}\n${peer}\n${certificate}`;
-  for (const name in headers) head += `\n${name}\n${headers[name]}`;
+  for (const [name, value] of request.headers) head += `\n${name}\n${value}`;
   return head;
 }
 
@@ -29,50 +39,94 @@ function certificateOf(tls) {
   return tls ? `${tls.certVerified} ${tls.certRevoked} ${tls.certFingerprintSHA256}` : "";
 }
 
-/** A plan is a text; everything else is an answer, or a promise of either. */
-function act(exchange, answer) {
-  if (typeof answer === "string") return forward(exchange, answer.split("\n"));
-  return answer instanceof Promise ? answer.then((settled) => act(exchange, settled)) : answer;
+/** Looks where the desk is, unless that is known. */
+function findDesk() {
+  if (desk.length !== 0) return;
+  // First, since to make room for it the memory may grow, which takes its buffer away.
+  const address = desk_address();
+  desk = new Uint8Array(memory.buffer, address, desk_bytes());
 }
 
-/** Sends a request on by its plan: see plan.rs for its lines. */
-function forward(exchange, plan) {
-  const { request } = exchange;
-  const { method } = request;
-  const headers = headersFor(exchange, plan);
-  // A GET may announce a body of no bytes, which `fetch` takes for one.
-  const body = method === "GET" || method === "HEAD" ? null : request.body;
-  const init = { method, headers, body, redirect: "manual" };
-  const watch = plan[3] === "" ? undefined : watchOver(init, plan[3]);
-  const started = Date.now();
-  return fetch(plan[0] + plan[1], init).then(
-    (response) => settle(plan, watch, started, response),
-    () => fail(exchange, plan, watch, started),
+/** Writes a text on the desk: how many bytes it has there, or -1 where it does not fit. */
+function write(text) {
+  findDesk();
+  const done = encoder.encodeInto(text, desk);
+  return done.read === text.length ? done.written : -1;
+}
+
+/** The text of so many bytes that lies on the desk; none, where its place must be asked for again. */
+function read(length) {
+  if (length === 0) {
+    desk = new Uint8Array(0);
+    return "";
+  }
+  findDesk();
+  return decoder.decode(desk.subarray(0, length));
+}
+
+/** What cannot be answered at once; `form` is the body, if that was read. */
+function goOn(exchange, form, isCounted) {
+  const { request, env, context, head } = exchange;
+  return deliberate(head, form, isCounted, request, env, context).then((answer) => typeof answer === "string" ? act(exchange, answer) : answer);
+}
+
+/** Does what a text says: forwards by a plan (plan.rs), answers (answer.rs), or reads the body first. */
+function act(exchange, text) {
+  if (text.startsWith("f")) return forward(exchange, text.split("\n"));
+  return text.startsWith("a") ? answerOf(text) : readForm(exchange);
+}
+
+/** Has a request judged with its body, whose length is announced and bounded. */
+function readForm(exchange) {
+  return exchange.request.arrayBuffer().then(
+    (body) => {
+      const form = new Uint8Array(body);
+      const length = write(exchange.head);
+      let text = "";
+      if (length >= 0 && length + form.length <= desk.length) {
+        desk.set(form, length);
+        text = read(judge_form(length, form.length));
+      }
+      return text === "" ? goOn(exchange, form, true) : act(exchange, text);
+    },
+    // It is asked for again, and the answer says that it broke off.
+    () => goOn(exchange, undefined, true),
   );
 }
 
-/**
- * The request's headers with the plan's edits, deletions first. A plain object costs half of what `Headers` do, which are needed
- * for what an object cannot hold: `Set-Cookie` in several lines, and bytes that are no text.
- */
-function headersFor({ request, head, headers }, plan) {
-  let index = 5 + Number(plan[4]);
-  if ("set-cookie" in headers || head.includes("\ufffd")) {
-    const edited = new Headers(request.headers);
-    edit(edited, plan, index, plan.length);
-    return edited;
-  }
-  const gone = new Set();
-  for (; index < plan.length && !plan[index].includes(":"); index += 1) gone.add(plan[index]);
-  // Without a prototype, so that no header's name means anything to an object.
-  const edited = { __proto__: null };
-  for (const name in headers) if (!gone.has(name)) edited[name] = headers[name];
-  for (; index < plan.length; index += 1) {
-    const line = plan[index];
-    const colon = line.indexOf(":");
-    edited[line.slice(0, colon)] = line.slice(colon + 1);
-  }
-  return edited;
+/** An answer of the edge's own. */
+function answerOf(text) {
+  let at = text.indexOf("\n");
+  const [status, count] = text.slice(1, at).split(" ");
+  const line = () => {
+    const start = at + 1;
+    at = text.indexOf("\n", start);
+    return text.slice(start, at);
+  };
+  const headers = new Headers();
+  for (let left = Number(count); left > 0; left -= 1) headers.append(line(), line());
+  return new Response(at + 1 < text.length ? text.slice(at + 1) : null, { status: Number(status), headers });
+}
+
+/** Sends a request on by its plan. */
+function forward(exchange, plan) {
+  const { request } = exchange;
+  const { method } = request;
+  const headers = new Headers(request.headers);
+  let index = 6 + Number(plan[5]);
+  const letters = plan[index];
+  index += 1;
+  for (let gone = index + letters.length; gone < plan.length; gone += 1) headers.delete(plan[gone]);
+  for (let at = 0; at < letters.length; at += 1) headers.set(names[letters.charCodeAt(at) - 65], plan[index + at]);
+  // A GET may announce a body of no bytes, which `fetch` takes for one.
+  const body = method === "GET" || method === "HEAD" ? null : request.body;
+  const init = { method, headers, body, redirect: "manual" };
+  const watch = plan[4] === "" ? undefined : watchOver(init, plan[4]);
+  const started = Date.now();
+  return fetch(plan[1] + plan[2], init).then(
+    (response) => settle(plan, watch, started, response),
+    () => fail(exchange, plan, watch, started),
+  );
 }
 
 /** Applies the lines from `start` up to `end`: a header to delete, `name:value` to set or `:name:value` to add to. */
@@ -88,9 +142,9 @@ function edit(headers, lines, start, end) {
 
 /** Lets the time until the answer's head and the length of the body end a request. */
 function watchOver(init, bounds) {
-  const [timeout, limit, flags] = bounds.split("|");
+  const [timeout, limit] = bounds.split("|");
   const controller = new AbortController();
-  const watch = { reports: flags.includes("r"), limit, timer: undefined, timedOut: false, tooLarge: false };
+  const watch = { limit, timer: undefined, timedOut: false, tooLarge: false };
   init.signal = controller.signal;
   if (timeout !== "") {
     watch.timer = setTimeout(() => {
@@ -119,15 +173,16 @@ function settle(plan, watch, started, response) {
   const duration = Date.now() - started;
   upstream_took(duration);
   if (watch) clearTimeout(watch.timer);
-  const isProbe = watch?.reports === true;
-  if (status > 501 || isProbe) upstream_answered(plan[0], status, isProbe);
+  const [flags] = plan;
+  const isProbe = flags.includes("r");
+  if (status > 501 || isProbe) upstream_answered(plan[1], status, isProbe);
   let answer = response;
-  if (plan[4] !== "0") {
+  if (plan[5] !== "0") {
     answer = new Response(response.body, response);
-    edit(answer.headers, plan, 5, 5 + Number(plan[4]));
+    edit(answer.headers, plan, 6, 6 + Number(plan[5]));
   }
-  if (response.headers.has("set-cookie")) answer = withoutOwnCookies(answer);
-  if (plan[2] !== "") console.log(`${plan[2].slice(0, -1)},"status":${status},"duration_ms":${duration}}`);
+  if (flags.includes("c") && response.headers.has("set-cookie")) answer = withoutOwnCookies(answer);
+  if (plan[3] !== "") console.log(`${plan[3].slice(0, -1)},"status":${status},"duration_ms":${duration}}`);
   return answer;
 }
 
@@ -148,7 +203,7 @@ function fail(exchange, plan, watch, started) {
   clearTimeout(watch?.timer);
   if (exchange.failed === "") exchange.began = started;
   const { began } = exchange;
-  if (watch?.tooLarge) return body_too_large(head, began, watch.limit);
-  exchange.failed += `${plan[0]}\n`;
-  return act(exchange, upstream_failed(head, began, exchange.failed, watch?.timedOut === true, request, env, context));
+  if (watch?.tooLarge) return answerOf(body_too_large(head, began, watch.limit));
+  exchange.failed += `${plan[1]}\n`;
+  return upstream_failed(head, began, exchange.failed, watch?.timedOut === true, request, env, context).then((answer) => typeof answer === "string" ? act(exchange, answer) : answer);
 }

@@ -18,6 +18,7 @@ use wasm_bindgen::prelude::*;
 use worker_sys::Context;
 
 use crate::{
+    answer,
     body::{self, BodyFault},
     clock,
     configuration::{Binding, Configuration, POLICY_STORE},
@@ -28,7 +29,7 @@ use crate::{
     lookup::{self, Found},
     origin,
     refresh::{self, OnBehalfOf},
-    respond::{self, Responder, answer_at_once},
+    respond::{Responder, answer_at_once},
     signature, store,
 };
 
@@ -61,6 +62,10 @@ pub(crate) struct Before {
     pub(crate) began: Option<UnixMillis>,
     /// A verdict that was reached.
     pub(crate) verdict: Option<Verdict>,
+    /// Whether it was counted.
+    pub(crate) is_counted: bool,
+    /// Its body, where that was read.
+    pub(crate) form: Option<Vec<u8>>,
     /// Upstreams that did not answer it, a line each.
     pub(crate) failed_upstreams: String,
     /// Whether the last of them took too long.
@@ -79,7 +84,7 @@ struct Deliberation<'a> {
 
 /// Goes on until there is an answer: the plan of a forwarding, or a response.
 pub(crate) async fn run(head: String, platform: Platform, before: Before) -> Result<JsValue, JsValue> {
-    let Before { began, verdict, failed_upstreams, upstream_timed_out } = before;
+    let Before { began, verdict, is_counted, form, failed_upstreams, upstream_timed_out } = before;
     let began = began.unwrap_or_else(clock::now);
     let head = Head::parse(&head);
     let configuration = match isolate::configuration() {
@@ -100,7 +105,7 @@ pub(crate) async fn run(head: String, platform: Platform, before: Before) -> Res
         failed_upstreams,
         upstream_timed_out,
     };
-    deliberation.run(verdict).await
+    deliberation.run(verdict, is_counted, form).await
 }
 
 impl Deliberation<'_> {
@@ -108,7 +113,12 @@ impl Deliberation<'_> {
         body::of_request(&self.platform.request, self.head.header("content-length"), limit).await
     }
 
-    async fn run(&self, first: Option<Verdict>) -> Result<JsValue, JsValue> {
+    async fn run(
+        &self,
+        first: Option<Verdict>,
+        is_counted: bool,
+        form: Option<Vec<u8>>,
+    ) -> Result<JsValue, JsValue> {
         let is_repeated = !self.failed_upstreams.is_empty();
         if first.is_none() {
             let token = self.configuration.metrics_token.as_ref();
@@ -124,8 +134,8 @@ impl Deliberation<'_> {
         if let Some(refusal) = self.refusal_of_location().await {
             return self.refuse(&refusal);
         }
-        let mut looked_up = LookedUp::default();
-        let mut is_counted = first.is_some() || is_repeated;
+        let mut looked_up = LookedUp { form, ..LookedUp::default() };
+        let mut is_counted = is_counted || first.is_some() || is_repeated;
         let mut reached = first;
         for _ in 0..MAX_LOOK_UPS {
             let Some(in_force) = isolate::in_force() else { break };
@@ -212,12 +222,11 @@ impl Deliberation<'_> {
     }
 
     fn answer(&self, verdict: &Verdict, in_force: Option<&InForce>) -> Result<JsValue, JsValue> {
-        let answer = answer_at_once(&self.responder(), verdict, in_force)?;
-        answer.ok_or_else(|| "a verdict without an answer".into())
+        said(answer_at_once(&self.responder(), verdict, in_force))
     }
 
     fn refuse(&self, refusal: &Refusal) -> Result<JsValue, JsValue> {
-        self.responder().refuse(refusal).map(Into::into)
+        said(self.responder().refuse(refusal))
     }
 
     /// Whether there is a policy to decide by, once it has been refreshed as far as its age asks.
@@ -341,7 +350,8 @@ impl Deliberation<'_> {
                 if accepted && may_revoke(self.head.method, target) {
                     isolate::note_change(clock::now());
                 }
-                Ok(self.responder().record("to_origin", answer).into())
+                self.responder().record("to_origin", answer.status());
+                Ok(answer.into())
             }
             Err(fault) => {
                 worker_sys::console_error!(
@@ -365,6 +375,11 @@ async fn after_refresh(
         refresh::acknowledge(&configuration, &on_behalf_of).await;
     }
     store::write_if_due(&env).await;
+}
+
+/// A text for the entry to act on.
+fn said(text: Option<String>) -> Result<JsValue, JsValue> {
+    text.map(Into::into).ok_or_else(|| "a verdict without an answer".into())
 }
 
 fn refusal_of(fault: &BodyFault, limit: usize) -> Refusal {
@@ -406,5 +421,5 @@ fn read_configuration(env: &Object) -> Option<Rc<Configuration>> {
 fn not_configured(head: &Head<'_>) -> Result<JsValue, JsValue> {
     let refusal =
         Refusal::problem(ProblemType::Internal, "The edge is not configured; its log lists every fault.");
-    respond::rendered(&refusal.render("", head.request_id), head.method).map(Into::into)
+    said(answer::write(&refusal.render("", head.request_id), head.method))
 }

@@ -4,7 +4,7 @@
 use std::{cell::Cell, rc::Rc};
 
 use shared::{
-    decide::Memory,
+    decide::{Memory, Verdict},
     policy::{ActivePolicy, Attempt, Freshness},
     time::UnixMillis,
 };
@@ -26,6 +26,7 @@ thread_local! {
     static LAST_ATTEMPT: Cell<Option<Attempt>> = const { Cell::new(None) };
     static CHANGE_SEEN_AT: Cell<Option<UnixMillis>> = const { Cell::new(None) };
     static ASKED_FOR_KEY_AT: Cell<Option<UnixMillis>> = const { Cell::new(None) };
+    static VERDICT: Cell<Option<Verdict>> = const { Cell::new(None) };
     static NAME: Cell<Option<Rc<str>>> = const { Cell::new(None) };
     static LAST_GOOD: Cell<Option<store::Copy>> = const { Cell::new(None) };
     static STORE_HAD_NOTHING: Cell<bool> = const { Cell::new(false) };
@@ -108,6 +109,16 @@ pub(crate) fn name(request_id: &str) -> Rc<str> {
         NAME.set(Some(Rc::clone(&name)));
         name
     })
+}
+
+/// Notes the verdict on the request that is judged, for whoever goes on with it before another one is judged.
+pub(crate) fn note_verdict(verdict: Option<Verdict>) {
+    VERDICT.set(verdict);
+}
+
+/// The noted verdict, which is not noted any more.
+pub(crate) fn noted_verdict() -> Option<Verdict> {
+    VERDICT.take()
 }
 
 /// The policy as it may be written into the store.

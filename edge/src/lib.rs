@@ -1,14 +1,17 @@
 //! The outer door: a worker that reads a request, asks [`shared::decide`] and does what it says. No rule may live here.
 //!
-//! `entry.mjs` calls [`judge`] once per request. What needs no I/O is answered at once: a good request to a project by the plan
-//! of its forwarding, a refusal by a response. Everything else becomes a promise ([`deliberate`]).
+//! `entry.mjs` calls [`judge`] once per request, with the request's head on the desk. What needs no I/O is answered at once, by a
+//! text: a good request to a project by the plan of its forwarding, a refusal by the answer. Everything else becomes a promise
+//! ([`deliberate()`]).
 
 mod access_log;
+mod answer;
 mod body;
 mod certificate;
 mod clock;
 mod configuration;
 mod deliberate;
+mod desk;
 mod entropy;
 mod exact;
 mod head;
@@ -27,9 +30,9 @@ mod upstream;
 pub use exact::{arrivals_over_until, count_exactly};
 pub use upstream::{body_too_large, is_own_cookie, upstream_answered, upstream_failed, upstream_took};
 
-use js_sys::{Object, futures::future_to_promise};
+use js_sys::{Object, Promise, futures::future_to_promise};
 use shared::{
-    decide::{Verdict, decide},
+    decide::{Document, Facts, LookedUp, Verdict, decide, is_counted_by_location},
     policy::Freshness,
     time::UnixMillis,
 };
@@ -44,56 +47,99 @@ use crate::{
     respond::{Responder, answer_at_once},
 };
 
-/// What to do with a request: the plan of its forwarding (text), a response, or a promise of either. `head` is what
-/// [`head::Head::parse`] takes apart.
+/// Where the desk stands in this module's memory, and so where the entry writes and reads.
 #[wasm_bindgen]
-pub fn judge(
+pub fn desk_address() -> usize {
+    desk::address()
+}
+
+/// How many bytes the desk has.
+#[wasm_bindgen]
+pub fn desk_bytes() -> usize {
+    desk::BYTES
+}
+
+/// The names of the headers that a plan sets, a line each: see [`plan`].
+#[wasm_bindgen]
+pub fn header_names() -> String {
+    plan::names()
+}
+
+/// What to do with the request whose head lies on the desk ([`head::Head::parse`]): the length of the text that lies there afterwards,
+/// or 0 where only [`deliberate()`] can tell. The text is the plan of a forwarding ([`plan`]), an answer ([`answer`]), or `b`:
+/// the body is wanted first, for [`judge_form`].
+#[wasm_bindgen]
+pub fn judge(head_bytes: usize) -> usize {
+    isolate::note_verdict(None);
+    desk::exchange(|desk| first_answer(str::from_utf8(desk.get(..head_bytes)?).ok()?, None))
+}
+
+/// As [`judge`], for a request whose body was asked for; it lies behind the head.
+#[wasm_bindgen]
+pub fn judge_form(head_bytes: usize, form_bytes: usize) -> usize {
+    isolate::note_verdict(None);
+    desk::exchange(|desk| {
+        let (head, rest) = desk.split_at_checked(head_bytes)?;
+        first_answer(str::from_utf8(head).ok()?, Some(rest.get(..form_bytes)?))
+    })
+}
+
+/// What to do with a request, by a promise: a text as of [`judge`], or a response. `form` is its body, if that was read; `is_counted`
+/// says that it was judged for that.
+#[wasm_bindgen]
+pub fn deliberate(
     head: String,
+    form: Option<Vec<u8>>,
+    is_counted: bool,
     request: web_sys::Request,
     env: Object,
     context: Context,
-) -> Result<JsValue, JsValue> {
-    let first = match first_verdict(&head)? {
-        First::Answer(answer) => return Ok(answer),
-        First::Verdict(verdict) => Some(verdict),
-        First::NotYet => None,
-    };
-    let platform = Platform { request, env, context };
-    let before = Before { verdict: first, ..Before::default() };
-    Ok(future_to_promise(deliberate::run(head, platform, before)).into())
+) -> Promise {
+    let before = Before { verdict: isolate::noted_verdict(), is_counted, form, ..Before::default() };
+    future_to_promise(deliberate::run(head, Platform { request, env, context }, before))
 }
 
-enum First {
-    /// Nothing more is needed.
-    Answer(JsValue),
-    /// A verdict that asks for something, or for the origin.
-    Verdict(Verdict),
-    /// There is no policy to decide by yet, or it must be refreshed first.
-    NotYet,
-}
-
-/// The verdict of a request that needs no I/O before it is decided.
-fn first_verdict(head: &str) -> Result<First, JsValue> {
+/// The answer to a request that needs no I/O before it is decided. Where there is none, the verdict is noted, if there was one.
+fn first_answer(head: &str, form: Option<&[u8]>) -> Option<String> {
     let now = clock::now();
-    let (Some(configuration), Some(in_force)) = (isolate::configuration(), isolate::in_force()) else {
-        return Ok(First::NotYet);
-    };
+    let (configuration, in_force) = (isolate::configuration()?, isolate::in_force()?);
     if in_force.freshness(now) != Freshness::Serve {
-        return Ok(First::NotYet);
+        return None;
     }
     let head = Head::parse(head);
-    let verdict = first_decision(&configuration, &in_force, &head, now);
+    let verdict = first_decision(&configuration, &in_force, &head, form, now);
     let responder = Responder { configuration: &configuration, head: &head, began: now };
-    let answer = answer_at_once(&responder, &verdict, Some(&in_force))?;
-    Ok(answer.map_or(First::Verdict(verdict), First::Answer))
+    let answer = match &verdict {
+        Verdict::NeedsForm(limit) => ask_for_body(&configuration, &head, *limit),
+        // As long as they like.
+        Verdict::Answer(Document::Metrics | Document::ServerMetadata | Document::JwkSet) => None,
+        verdict => answer_at_once(&responder, verdict, Some(&in_force)),
+    };
+    if answer.is_none() {
+        isolate::note_verdict(Some(verdict));
+    }
+    answer
+}
+
+/// Has the entry read a body whose length is announced, to which the platform holds the caller, and that a form may have: a byte more
+/// than that can be said to be too much. Nothing where somebody else counts the request first.
+fn ask_for_body(configuration: &Configuration, head: &Head<'_>, limit: usize) -> Option<String> {
+    let announced = head.header("content-length")?.trim().parse::<usize>().ok()?;
+    let is_counted_elsewhere =
+        configuration.has(location::BINDING) && is_counted_by_location(head.method, head.target);
+    (announced <= limit && !is_counted_elsewhere).then(|| "b".into())
 }
 
 fn first_decision(
     configuration: &Configuration,
     in_force: &InForce,
     head: &Head<'_>,
+    form: Option<&[u8]>,
     now: UnixMillis,
 ) -> Verdict {
     let peer = configuration.peer(head);
-    isolate::with_memory(|memory| decide(&configuration.gate(in_force), &head.facts(&peer), memory, now))
+    // A request whose body was asked for was counted then.
+    let looked_up = LookedUp { form, already_charged: form.is_some(), ..LookedUp::default() };
+    let facts = Facts { looked_up, ..head.facts(&peer) };
+    isolate::with_memory(|memory| decide(&configuration.gate(in_force), &facts, memory, now))
 }

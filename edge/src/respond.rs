@@ -6,12 +6,10 @@ use shared::{
     policy::Tier,
     time::UnixMillis,
 };
-use wasm_bindgen::prelude::*;
-use web_sys::{Headers, Response, ResponseInit};
 
 use crate::{
     access_log::{Line, endpoint_name},
-    clock,
+    answer, clock,
     configuration::Configuration,
     head::Head,
     isolate::{self, InForce},
@@ -29,7 +27,7 @@ pub(crate) struct Responder<'a> {
 
 impl Responder<'_> {
     /// The plan of a forwarding, counted; whoever acts on it writes its line of the log.
-    fn plan(&self, upstream: &ToUpstream, in_force: &InForce) -> String {
+    fn plan(&self, upstream: &ToUpstream, in_force: &InForce) -> Option<String> {
         let line = self.line(Some("project"), "to_upstream");
         let line = line.map_or_else(String::new, |line| line.forwarded(upstream, in_force));
         plan::write(upstream, &line)
@@ -43,52 +41,52 @@ impl Responder<'_> {
     }
 
     /// A refusal, counted and logged.
-    pub(crate) fn refuse(&self, refusal: &Refusal) -> Result<Response, JsValue> {
+    pub(crate) fn refuse(&self, refusal: &Refusal) -> Option<String> {
         let answer = refusal.render(&self.configuration.issuer, self.head.request_id);
         // What others count, they have said already.
         if refusal.quota.as_ref().is_some_and(|report| report.tier == Tier::Isolate) {
             isolate::with_counters(|counters| counters.limit("isolate", "refused"));
         }
-        Ok(self.record(refusal.kind(), rendered(&answer, self.head.method)?))
+        self.say(refusal.kind(), &answer)
     }
 
-    /// Counts and logs an answer, and passes it on.
-    pub(crate) fn record(&self, outcome: &'static str, response: Response) -> Response {
+    /// An answer, counted and logged.
+    fn say(&self, outcome: &'static str, answer: &Rendered) -> Option<String> {
+        self.record(outcome, answer.status);
+        answer::write(answer, self.head.method)
+    }
+
+    /// Counts and logs an answer.
+    pub(crate) fn record(&self, outcome: &'static str, status: u16) {
         if let Some(line) = self.line(None, outcome) {
-            worker_sys::console_log!("{}", line.answered(response.status(), clock::now()));
+            worker_sys::console_log!("{}", line.answered(status, clock::now()));
         }
-        response
     }
 }
 
-/// The answer to a verdict that needs no I/O; `None` for the others.
+/// The answer to a verdict that needs no I/O; `None` for the others, and where there is no text for it.
 pub(crate) fn answer_at_once(
     responder: &Responder<'_>,
     verdict: &Verdict,
     in_force: Option<&InForce>,
-) -> Result<Option<JsValue>, JsValue> {
+) -> Option<String> {
     let Responder { configuration, head, .. } = responder;
     let issuer = &configuration.issuer;
-    let response = match verdict {
-        Verdict::Upstream(upstream) => {
-            return Ok(in_force.map(|in_force| responder.plan(upstream, in_force).into()));
-        }
-        Verdict::Refuse(refusal) => return responder.refuse(refusal).map(|answer| Some(answer.into())),
+    let answer = match verdict {
+        Verdict::Upstream(upstream) => return responder.plan(upstream, in_force?),
+        Verdict::Refuse(refusal) => return responder.refuse(refusal),
         Verdict::Redirect(redirect) => {
             let mut headers = own_headers(issuer, head.request_id);
             headers.push(("location", redirect.location(issuer)));
             headers.push(("cache-control", "no-store".into()));
             headers.push(("referrer-policy", "no-referrer".into()));
-            rendered(&Rendered { status: 303, headers, body: String::new() }, head.method)?
+            Rendered { status: 303, headers, body: String::new() }
         }
-        Verdict::Answer(document) => {
-            let answer = render_document(*document, configuration, head.request_id, in_force);
-            rendered(&answer, head.method)?
-        }
+        Verdict::Answer(document) => render_document(*document, configuration, head.request_id, in_force),
         Verdict::Preflight(answer) => {
             let mut headers = own_headers(issuer, head.request_id);
             headers.extend(answer.iter().cloned());
-            rendered(&Rendered { status: 204, headers, body: String::new() }, head.method)?
+            Rendered { status: 204, headers, body: String::new() }
         }
         Verdict::Origin(_)
         | Verdict::NeedsForm(_)
@@ -96,9 +94,9 @@ pub(crate) fn answer_at_once(
         | Verdict::NeedsSignature(_)
         | Verdict::NeedsCredential(_)
         | Verdict::NeedsConfirmation(_)
-        | Verdict::NeedsCharge(_) => return Ok(None),
+        | Verdict::NeedsCharge(_) => return None,
     };
-    Ok(Some(responder.record(verdict.outcome(), response).into()))
+    responder.say(verdict.outcome(), &answer)
 }
 
 fn own_headers(issuer: &str, request_id: &str) -> Vec<(&'static str, String)> {
@@ -149,17 +147,4 @@ fn render_document(
         headers.push(("access-control-allow-origin", "*".into()));
     }
     Rendered { status: 200, headers, body }
-}
-
-/// A response as the platform has it; without a body for HEAD.
-pub(crate) fn rendered(rendered: &Rendered, method: &str) -> Result<Response, JsValue> {
-    let headers = Headers::new()?;
-    for (name, value) in &rendered.headers {
-        headers.append(name, value)?;
-    }
-    let init = ResponseInit::new();
-    init.set_status(rendered.status);
-    init.set_headers(&headers);
-    let body = Some(rendered.body.as_str()).filter(|body| method != "HEAD" && !body.is_empty());
-    Response::new_with_opt_str_and_init(body, &init)
 }

@@ -8,11 +8,11 @@ use web_sys::{AbortSignal, RequestInit, RequestRedirect, WorkerGlobalScope};
 use worker_sys::Context;
 
 use crate::{
-    clock,
+    answer, clock,
     deliberate::{self, Before, Platform},
     head::Head,
     isolate,
-    respond::{self, Responder},
+    respond::Responder,
 };
 
 /// How long an upstream may take to say that it is there, in milliseconds.
@@ -40,9 +40,9 @@ pub fn upstream_failed(
     }
     let before = Before {
         began: Some(clock::at(began)),
-        verdict: None,
         failed_upstreams: failed,
         upstream_timed_out: timed_out,
+        ..Before::default()
     };
     future_to_promise(deliberate::run(head, Platform { request, env, context }, before))
 }
@@ -97,7 +97,7 @@ pub fn upstream_took(millis: i32) {
 
 /// The answer to a request whose body grew beyond `limit` bytes while it was sent on.
 #[wasm_bindgen]
-pub fn body_too_large(head: &str, began: f64, limit: &str) -> Result<web_sys::Response, JsValue> {
+pub fn body_too_large(head: &str, began: f64, limit: &str) -> Option<String> {
     let head = Head::parse(head);
     let refusal = Refusal::body_too_large(limit);
     match isolate::configuration() {
@@ -105,7 +105,7 @@ pub fn body_too_large(head: &str, began: f64, limit: &str) -> Result<web_sys::Re
             let began = clock::at(began);
             Responder { configuration: &configuration, head: &head, began }.refuse(&refusal)
         }
-        None => respond::rendered(&refusal.render("", head.request_id), head.method),
+        None => answer::write(&refusal.render("", head.request_id), head.method),
     }
 }
 

@@ -160,6 +160,30 @@ gatewayTest("no upstream sets a cookie of the gateway's own, in whatever spellin
   },
 });
 
+gatewayTest("whoever may be a browser gets no cookie of the gateway's own; a program gets what was sent", async ({ keys, edge }) => {
+  const program = { "User-Agent": "program/1.0", Accept: "application/json" };
+  const cookies = async (path, headers, withToken = true) => {
+    const answer = withToken ? await get(edge, keys, path, { headers }) : await edge.request(path, { headers });
+    assert.equal(answer.status, 200);
+    return answer.headers["set-cookie"];
+  };
+  const kept = ["theirs=1"];
+  const signs = [
+    {}, { "Sec-Fetch-Site": "same-origin" }, { "Sec-CH-UA-Mobile": "?0" }, { Cookie: "a=b" }, { Origin: "https://app.test" }, { Referer: "https://auth.test/notes/api/x" },
+    { "User-Agent": "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/16.3 Safari/605.1.15" }, { "User-Agent": "" },
+  ];
+  for (const sign of signs) {
+    const headers = Object.keys(sign).length === 0 ? {} : { ...program, ...sign };
+    assert.deepEqual(await cookies("/notes/api/x", headers), kept, JSON.stringify(sign));
+  }
+  // What a browser can ask for by itself: without a credential in a header, whatever it calls itself.
+  assert.deepEqual(await cookies("/notes/api/health", program, false), kept);
+  assert.deepEqual(await cookies("/notes/api/health", { ...program, Authorization: "Basic YTpi" }, false), kept);
+  assert.deepEqual(await cookies("/notes/api/x", program), ["__Host-gateward_session=stolen; Path=/; Secure", "theirs=1"]);
+}, {
+  upstreamAnswer: (request, response) => response.writeHead(200, ["Set-Cookie", "__Host-gateward_session=stolen; Path=/; Secure", "Set-Cookie", "theirs=1"]).end("x"),
+});
+
 for (const edited of [false, true]) {
   gatewayTest(`a compressed answer passes as it is${edited ? ", when its head is edited as well" : ""}`, async ({ keys, edge }) => {
     const answer = await new Promise((resolve, reject) => {

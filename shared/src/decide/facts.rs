@@ -46,6 +46,8 @@ pub struct Facts<'a> {
     pub transfer_encoding: Option<&'a str>,
     /// `Upgrade`.
     pub upgrade: Option<&'a str>,
+    /// `User-Agent`.
+    pub user_agent: Option<&'a str>,
     /// The names of all headers, separated by line feeds.
     pub header_names: &'a str,
     /// The length of all header names and values together, in bytes.
@@ -137,6 +139,7 @@ impl<'a> Facts<'a> {
             traceparent: header("traceparent"),
             transfer_encoding: header("transfer-encoding"),
             upgrade: header("upgrade"),
+            user_agent: header("user-agent"),
             ..Self::default()
         }
     }

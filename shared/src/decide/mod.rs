@@ -3,6 +3,7 @@
 
 mod admission;
 mod confirmation;
+mod cookies;
 mod cors;
 mod credential;
 mod endpoint;

@@ -7,7 +7,7 @@ use alloc::{
 };
 
 use super::{
-    AnswerEdits, Facts, Gate, Memory, Refusal, ToUpstream, Verdict, admission,
+    AnswerEdits, Facts, Gate, Memory, Refusal, ToUpstream, Verdict, admission, cookies,
     cors::{self, Grant},
     credential::{self, Caller, Place},
     limits::{self, Charged, Counted, Level},
@@ -256,6 +256,7 @@ fn forward(
             .filter(|_| facts.content_length.is_none() && facts.has_body()),
         report: chosen.is_probe,
         is_upgrade: is_upgrade(facts),
+        may_set_cookies: cookies::may_be_kept(facts, caller),
     }))
 }
 

@@ -94,6 +94,8 @@ pub struct ToUpstream {
     pub report: bool,
     /// Whether the connection is to become another protocol's, such as a WebSocket.
     pub is_upgrade: bool,
+    /// Whether the answer may reach a browser, so that its cookies must be looked at: none may be the gateway's own.
+    pub may_set_cookies: bool,
 }
 
 /// What to change on an upstream's answer.

@@ -2,10 +2,17 @@
 //! worth of work instead of 253. It may not judge otherwise than the library does, only sooner; and it may not touch a private key,
 //! for its time depends on what it reads.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "a group's operations have no overflow, and what is counted here is bounded by constants"
+)]
+
 use alloc::vec::Vec;
 use core::{array, cmp::Ordering, fmt};
 
-use curve25519_dalek::{constants::ED25519_BASEPOINT_POINT, edwards::EdwardsPoint, scalar::Scalar, traits::Identity as _};
+use curve25519_dalek::{
+    constants::ED25519_BASEPOINT_POINT, edwards::EdwardsPoint, scalar::Scalar, traits::Identity as _,
+};
 use ed25519_dalek::{SIGNATURE_LENGTH, VerifyingKey};
 use sha2::{Digest as _, Sha512};
 
@@ -87,11 +94,12 @@ impl PreparedKeys {
 }
 
 impl Prepared {
-    /// RFC 8032 §5.1.7 without cofactors, as [`VerifyingKey::verify_strict`]'s looser sibling has it: R must be the encoding of
-    /// [S]B - [k]A, and S below the group's order.
+    /// RFC 8032 §5.1.7 without cofactors, as the library has it: R must be the encoding of \[S\]B - \[k\]A, and S below the group's
+    /// order.
     fn verify(&self, base: &Multiples, message: &[u8], signature: &[u8; SIGNATURE_LENGTH]) -> bool {
         let (r, s) = signature.split_at(32);
-        let Some(s) = s.try_into().ok().and_then(|s| Option::<Scalar>::from(Scalar::from_canonical_bytes(s))) else {
+        let Some(s) = s.try_into().ok().and_then(|s| Option::<Scalar>::from(Scalar::from_canonical_bytes(s)))
+        else {
             return false;
         };
         let hash = Sha512::new().chain_update(r).chain_update(self.key).chain_update(message).finalize();
@@ -185,8 +193,10 @@ mod tests {
     #[test]
     fn multiples_add_up_to_the_product() {
         let base = Multiples::of(ED25519_BASEPOINT_POINT);
-        let mut scalars = vec![Scalar::ZERO, Scalar::ONE, -Scalar::ONE, Scalar::from(32_u8), Scalar::from(33_u8)];
-        scalars.extend((0..40_u64).map(|number| Scalar::from(number).invert() * Scalar::from(0xffff_ffff_u64)));
+        let mut scalars =
+            vec![Scalar::ZERO, Scalar::ONE, -Scalar::ONE, Scalar::from(32_u8), Scalar::from(33_u8)];
+        scalars
+            .extend((0..40_u64).map(|number| Scalar::from(number).invert() * Scalar::from(0xffff_ffff_u64)));
         for scalar in &scalars {
             let product = sum([(&base, &digits(scalar)), (&base, &digits(&Scalar::ZERO))]);
             assert_eq!(product, ED25519_BASEPOINT_POINT * scalar, "{scalar:?}");
