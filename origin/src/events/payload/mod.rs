@@ -73,7 +73,7 @@ pub trait EventPayload: serde::Serialize {
 
 /// Every event there is, with the number of its shape.
 pub(super) fn shapes() -> impl Iterator<Item = (&'static str, i16)> {
-    [authorization::SHAPES, credential::SHAPES, outbox::SHAPES, person::SHAPES, tenancy::SHAPES]
+    [authorization::SHAPES, credential::SHAPES, destination::SHAPES, outbox::SHAPES, person::SHAPES, tenancy::SHAPES]
         .into_iter()
         .flatten()
         .copied()
