@@ -220,7 +220,7 @@ test("PostgREST's statement stores each event once, for a role that may insert a
   assert.deepEqual(server.seen.violations, []);
 
   // A row that the table refuses is set aside with its aggregate; the others arrive.
-  await own("ALTER TABLE auth_events ADD CHECK (event_type <> 'ProjectUpdated') NOT VALID");
+  await own("ALTER TABLE auth_events ADD CHECK (event_type <> 'WorkspaceUpdated') NOT VALID");
   const slug = await happen(3);
   await until("the refused row is set aside", async () => {
     await forward(destination).catch(() => {});
