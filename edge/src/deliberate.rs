@@ -27,7 +27,7 @@ use crate::{
     isolate::{self, InForce},
     location,
     lookup::{self, Found},
-    origin,
+    origin::{self, Body},
     refresh::{self, OnBehalfOf},
     respond::{Responder, answer_at_once},
     signature, store,
@@ -329,12 +329,14 @@ impl Deliberation<'_> {
         to_origin: &ToOrigin,
         looked_up: LookedUp,
     ) -> Result<JsValue, JsValue> {
-        let ToOrigin { target, answer: edits } = to_origin;
+        let ToOrigin { target, answer: edits, max_streamed_bytes } = to_origin;
         let body = match looked_up.form {
-            Some(form) => form,
-            None if matches!(self.head.method, "GET" | "HEAD") => Vec::new(),
+            Some(form) => Body::Whole(form),
+            None if matches!(self.head.method, "GET" | "HEAD") => Body::Whole(Vec::new()),
+            // An announced length was judged with the head; the origin counts what comes without one.
+            None if max_streamed_bytes.is_some() => Body::Streamed(self.platform.request.body()),
             None => match self.read_body(MAX_ORIGIN_BODY_BYTES).await {
-                Ok(body) => body,
+                Ok(body) => Body::Whole(body),
                 Err(fault) => return self.refuse(&refusal_of(&fault, MAX_ORIGIN_BODY_BYTES)),
             },
         };

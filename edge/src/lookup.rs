@@ -9,7 +9,7 @@ use crate::{
     body,
     configuration::Configuration,
     isolate,
-    origin::{self, ToSend},
+    origin::{self, Body, ToSend},
 };
 
 /// How long the origin may take to answer, in milliseconds: the caller waits for it.
@@ -97,7 +97,7 @@ async fn statement(
     let to_send = ToSend {
         method: "POST",
         target,
-        body: question.to_string().into_bytes(),
+        body: Body::Whole(question.to_string().into_bytes()),
         request_id: on_behalf_of.request_id,
         address: on_behalf_of.address,
         policy_version: on_behalf_of.policy_version,

@@ -17,7 +17,7 @@ use crate::{
     body, clock,
     configuration::{Configuration, POLICY_STORE},
     isolate::{self, InForce},
-    origin::{self, ToSend},
+    origin::{self, Body, ToSend},
     store,
 };
 
@@ -109,7 +109,7 @@ pub(crate) async fn acknowledge(configuration: &Configuration, on_behalf_of: &On
     let to_send = ToSend {
         method: "POST",
         target: ACKNOWLEDGEMENT_TARGET,
-        body: Vec::new(),
+        body: Body::Whole(Vec::new()),
         request_id: &on_behalf_of.request_id,
         address: &on_behalf_of.address,
         policy_version: in_force.policy.version,
@@ -128,7 +128,7 @@ async fn fetch(configuration: &Configuration, on_behalf_of: &OnBehalfOf, time_li
     let to_send = ToSend {
         method: "GET",
         target: TARGET,
-        body: Vec::new(),
+        body: Body::Whole(Vec::new()),
         request_id: &on_behalf_of.request_id,
         address: &on_behalf_of.address,
         policy_version: before.as_ref().map_or(0, |before| before.policy.version),

@@ -119,6 +119,8 @@ export class Origin {
 
   /** How single paths are answered. */
   internal = {};
+  /** How single targets are answered whose body passes the edge unread: with the request itself. */
+  streamed = {};
 
   constructor(keys, upstreamUrl, change = () => {}) {
     this.keys = keys;
@@ -183,11 +185,12 @@ export class Origin {
   }
 
   async #serve(request, response) {
-    const body = await bodyOf(request);
     const { method, url, headers, rawHeaders } = request;
+    const body = url in this.streamed ? undefined : await bodyOf(request);
     const seen = { method, url, headers, rawHeaders, body, assertion: this.keys.edge.read(headers["x-gateway-edge-assertion"] ?? "..") };
     this.requests.push(seen);
     this.faults.push(...assertionFaults(seen, this.callerAddress));
+    if (url in this.streamed) return this.streamed[url](request, response);
     if (url in this.internal) return this.internal[url](seen, response);
     if (url === "/internal/policy/acknowledgement") return response.writeHead(204).end();
     if (url === CONFIRM) return this.#confirm(seen, response);
@@ -204,7 +207,8 @@ export class Origin {
 }
 
 function assertionFaults({ method, url, body, assertion }, address) {
-  const expected = { iss: "edge-1", aud: ISSUER, htm: method, htu: url, body_sha256: base64url(sha256(body)), address };
+  const named = body === undefined ? { body: "unhashed", body_sha256: undefined } : { body: undefined, body_sha256: base64url(sha256(body)) };
+  const expected = { iss: "edge-1", aud: ISSUER, htm: method, htu: url, ...named, address };
   if (!assertion) return [`${method} ${url}: no assertion of the edge`];
   return Object.entries(expected)
     .filter(([name, value]) => assertion[name] !== value)

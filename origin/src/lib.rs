@@ -29,5 +29,6 @@ pub mod service_tokens;
 pub mod sessions;
 pub mod sign_in;
 pub mod signing_keys;
+pub mod sync;
 #[cfg(test)]
 pub(crate) mod test_database;

@@ -24,7 +24,7 @@ const RESERVED_NAMES: [&str; 13] = [
 ];
 
 /// What of a request's headers the origin gets; whatever else it must know is in the edge's assertion.
-pub const TO_ORIGIN: [&str; 14] = [
+pub const TO_ORIGIN: [&str; 15] = [
     "accept",
     "accept-language",
     "authorization",
@@ -39,7 +39,11 @@ pub const TO_ORIGIN: [&str; 14] = [
     "sec-fetch-user",
     "user-agent",
     "x-service-name",
+    WEBHOOK_SECRET,
 ];
+
+/// Carries a webhook's secret.
+pub const WEBHOOK_SECRET: &str = "x-webhook-secret";
 
 /// What the edge sets on a response of the gateway's own: no sniffing, and HTTPS only where the issuer is (RFC 6797 §7.2).
 pub fn security(issuer: &str) -> Vec<(&'static str, &'static str)> {
@@ -123,8 +127,8 @@ mod tests {
     #[test]
     fn the_origin_gets_nothing_that_an_upstream_may_not_believe() {
         for name in TO_ORIGIN {
-            // Basic client authentication is the origin's to judge.
-            assert!(!is_reserved(name) || name == "authorization", "{name}");
+            // Client authentication is the origin's to judge, and so is whether whoever names a service may.
+            assert!(!is_reserved(name) || matches!(name, "authorization" | "x-service-name"), "{name}");
         }
     }
 

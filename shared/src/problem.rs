@@ -67,6 +67,8 @@ problem_types! {
     ProofInvalid = "dpop-proof-invalid", 401, "The proof of possession is not valid";
     /// Revoked.
     TokenRevoked = "token-revoked", 401, "The token has been revoked";
+    /// A webhook came without the secret, or with another one.
+    WebhookSecretRefused = "webhook-secret-refused", 401, "The webhook's secret is missing or wrong";
     /// A state change that another site asked for.
     CrossSiteRequest = "cross-site-request", 403, "Another site may not make this request";
     /// A page of another origin that was not allowed.
@@ -85,6 +87,12 @@ problem_types! {
     Conflict = "conflict", 409, "Somebody else changed this at the same time";
     /// What was to be changed has been changed since it was looked at.
     RevisionChanged = "revision-changed", 412, "Another change came between";
+    /// A synced record claims what another one has.
+    SyncConflict = "sync-conflict", 409, "This belongs to another record already";
+    /// A synced record lacks something, or something in it is not what it must be.
+    SyncRefused = "sync-refused", 422, "The record was refused";
+    /// Something in a synced record looks like a credential itself, where only its hash may come.
+    RawKeyRefused = "raw-key-refused", 422, "A credential itself was sent where only its hash may be";
     /// What was declared does not keep to the rules.
     DeclarationFaulty = "declaration-faulty", 422, "The declaration has faults";
     /// The body is too large.

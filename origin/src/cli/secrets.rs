@@ -60,6 +60,7 @@ fn generate(edge_id: &str, randomness: &Randomness) -> BTreeMap<&'static str, Si
                 ("CODE_MAC_KEY", code_mac_key.clone()),
                 ("KEY_ENCRYPTION_KEY", fresh()),
                 ("GATEWAY_JWT_SECRET", jwt_secret.clone()),
+                ("WEBHOOK_SECRET", fresh()),
             ]),
         ),
         (

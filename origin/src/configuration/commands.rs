@@ -14,6 +14,7 @@ use super::secret::{KeyBytes, SharedSecret};
 use super::value::{
     self, EdgePublicKey, Issuer, Lifetimes, Listen, LogFormat, MailConfiguration, milliseconds_within,
 };
+use super::webhook::WebhookSecrets;
 
 pub(super) const DATABASE: &str =
     "Set it to the origin's login: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE.";
@@ -44,6 +45,8 @@ pub struct ServeConfiguration {
     pub key_encryption_key: KeyBytes,
     /// Verifies HS256 service tokens of the seed's shape; without it there are none.
     pub gateway_jwt_secret: Option<SharedSecret>,
+    /// What the sync webhooks prove themselves by.
+    pub webhook_secrets: WebhookSecrets,
     /// How mail leaves.
     pub mail: MailConfiguration,
     /// How long things live.
@@ -81,6 +84,7 @@ impl ServeConfiguration {
         let code_mac_key = reader.required("CODE_MAC_KEY", KEY, value::key_bytes);
         let key_encryption_key = reader.required("KEY_ENCRYPTION_KEY", KEY, value::key_bytes);
         let gateway_jwt_secret = reader.optional("GATEWAY_JWT_SECRET", value::shared_secret);
+        let webhook_secrets = WebhookSecrets::read(reader);
         let mail = MailConfiguration::read(reader);
         let lifetimes = Lifetimes::read(reader);
         let retention = Retention::read(reader);
@@ -102,6 +106,7 @@ impl ServeConfiguration {
             code_mac_key: code_mac_key?,
             key_encryption_key: key_encryption_key?,
             gateway_jwt_secret,
+            webhook_secrets: webhook_secrets?,
             mail: mail?,
             lifetimes,
             retention,
@@ -260,7 +265,8 @@ mod tests {
                 "PORT",
                 "READ_DATABASE_URL",
                 "REGISTRY_DATABASE_URL",
-                "SMTP_URL"
+                "SMTP_URL",
+                "WEBHOOK_SECRET"
             ]
         );
         let said = faults.to_string();

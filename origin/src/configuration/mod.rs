@@ -13,6 +13,7 @@ mod rebuild;
 mod retention;
 mod secret;
 mod value;
+mod webhook;
 
 pub use self::commands::{
     ApplyConfiguration, IssuersConfiguration, ServeConfiguration, SignInLinkConfiguration,
@@ -32,3 +33,4 @@ pub use self::retention::{Retention, SweepConfiguration};
 pub use self::secret::{KeyBytes, SharedSecret};
 pub(crate) use self::value::parse_duration;
 pub use self::value::{EdgePublicKey, Issuer, Lifetimes, Listen, LogFormat, MailConfiguration};
+pub use self::webhook::WebhookSecrets;

@@ -40,6 +40,8 @@ pub enum Component {
     Operator,
     /// Carries the outbox out.
     Forwarder,
+    /// Takes over accounts, and finds or makes the workspaces, that webhooks bring.
+    Synchronizer,
     /// Writes into the read database.
     Projector,
     /// Writes into the client registry.
@@ -61,6 +63,7 @@ impl Component {
             Self::PolicyCompiler => "policy_compiler",
             Self::Operator => "operator",
             Self::Forwarder => "forwarder",
+            Self::Synchronizer => "synchronizer",
             Self::Projector => "projector",
             Self::Registrar => "registrar",
             Self::Rebuilder => "rebuilder",
@@ -79,6 +82,7 @@ impl Actor {
                 Component::Authenticator
                 | Component::AuthorizationServer
                 | Component::PolicyCompiler
+                | Component::Synchronizer
                 | Component::Operator => "gateward_system",
                 Component::Forwarder => "gateward_forwarder",
                 Component::Projector => "gateward_projector",

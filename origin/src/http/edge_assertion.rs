@@ -7,14 +7,14 @@ use std::{
 };
 
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::{FromRequestParts, Request, State},
     http::{Method, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use shared::{
-    assertion::{AssertionFault, EdgeAssertion, ForwardedRequest, HEADER},
+    assertion::{AssertionFault, EdgeAssertion, ForwardedRequest, HEADER, streamed_bytes},
     decide::Refusal,
     problem::ProblemType,
     time::UnixMillis,
@@ -88,12 +88,19 @@ async fn verify(origin: &Origin, request: Request) -> Result<Request, Refused> {
         return Err(Refused::from(assertion_refused("Exactly one assertion is needed.")));
     };
     let assertion = assertion.to_str().map_err(|_| Refused::from(assertion_refused("It is no token.")))?;
-    let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
-        // Or it ended early: then nobody is there to read this.
-        Refused::from(Refusal::body_too_large(MAX_BODY_BYTES))
-    })?;
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let forwarded = ForwardedRequest { method: parts.method.as_str(), target, body: &body };
+    // The one body that its endpoint reads piece by piece, and bounds by itself.
+    let is_streamed = streamed_bytes(parts.method.as_str(), target).is_some();
+    let (bytes, body) = if is_streamed {
+        (Bytes::new(), body)
+    } else {
+        let bytes = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
+            // Or it ended early: then nobody is there to read this.
+            Refused::from(Refusal::body_too_large(MAX_BODY_BYTES))
+        })?;
+        (bytes.clone(), Body::from(bytes))
+    };
+    let forwarded = ForwardedRequest { method: parts.method.as_str(), target, body: &bytes };
     let now = UnixMillis(origin.clock.unix_millis());
     let made = EdgeAssertion::verify(assertion, &origin.edges, origin.issuer(), &forwarded, now)
         .map_err(|fault| Refused::from(assertion_refused(describe(fault))))?;
@@ -111,7 +118,7 @@ async fn verify(origin: &Origin, request: Request) -> Result<Request, Refused> {
     parts.extensions.insert(caller);
     // A handler must not see it, let alone pass it on.
     parts.headers.remove(HEADER);
-    Ok(Request::from_parts(parts, Body::from(body)))
+    Ok(Request::from_parts(parts, body))
 }
 
 fn assertion_refused(why: &str) -> Refusal {

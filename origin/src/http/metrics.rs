@@ -38,12 +38,18 @@ struct Destination {
     destination: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
 /// What the origin counts of itself.
 pub struct Metrics {
     registry: Registry,
     requests: Family<Endpoint, Counter>,
     answers: Family<Answer, Counter>,
     durations: Family<Endpoint, Histogram, fn() -> Histogram>,
+    sync_refused: Family<Reason, Counter>,
     policy_version: Gauge,
     propagation: PropagationGauges,
     issuers: IssuerGauges,
@@ -147,6 +153,12 @@ impl Default for Metrics {
             "Version of the policy last compiled here",
             policy_version.clone(),
         );
+        let sync_refused = Family::default();
+        registry.register(
+            "sync_refused",
+            "Webhooks, and rows of a backfill, that were refused",
+            sync_refused.clone(),
+        );
         let propagation = PropagationGauges::default();
         propagation.register(&mut registry);
         let issuers = IssuerGauges::default();
@@ -167,6 +179,7 @@ impl Default for Metrics {
             requests,
             answers,
             durations,
+            sync_refused,
             policy_version,
             propagation,
             issuers,
@@ -185,6 +198,11 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
         self.durations.get_or_create(&labels).observe(took.as_secs_f64());
         self.answers.get_or_create(&Answer { endpoint: labels.endpoint, status }).inc();
+    }
+
+    /// Counts a webhook, or a row of a backfill, that was refused. `reason` is one of a bounded set.
+    pub fn sync_refused(&self, reason: &'static str) {
+        self.sync_refused.get_or_create(&Reason { reason }).inc();
     }
 
     /// Reads the outbox. What cannot be read is said to be unknown, not zero.

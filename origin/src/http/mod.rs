@@ -32,7 +32,7 @@ pub use self::refused::Refused;
 pub use self::server::{ServeError, serve};
 pub use self::service_name::ServiceName;
 pub use self::state::{Origin, Parts};
-use crate::{account, consent, credentials, oauth, pages, policy, projects, sessions, sign_in};
+use crate::{account, consent, credentials, oauth, pages, policy, projects, sessions, sign_in, sync};
 
 /// The largest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -51,6 +51,7 @@ fn routes() -> Router<Origin> {
         .merge(credentials::routes())
         .merge(oauth::routes())
         .merge(projects::routes())
+        .merge(sync::routes())
         .merge(people())
 }
 

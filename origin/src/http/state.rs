@@ -4,6 +4,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use shared::{code::CodeKey, jwt::VerificationKey};
+use tokio::sync::Semaphore;
 
 use super::Metrics;
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     oauth::{RefreshSecrets, Signer},
     policy::PolicyBook,
     sign_in::CodeHashKey,
+    sync,
 };
 
 /// The origin's state. Cheap to clone.
@@ -46,6 +48,8 @@ pub struct Parts {
     pub policy: PolicyBook,
     /// Counters.
     pub metrics: Metrics,
+    /// How many backfills may go on at once.
+    pub backfills: Arc<Semaphore>,
 }
 
 impl Origin {
@@ -70,6 +74,7 @@ impl Origin {
             refresh_secrets: RefreshSecrets::new(&configuration.key_encryption_key),
             policy: PolicyBook::new(&configuration),
             metrics: Metrics::default(),
+            backfills: Arc::new(Semaphore::new(sync::BACKFILLS_AT_ONCE)),
             configuration,
             database,
             clock,

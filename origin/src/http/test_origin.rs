@@ -24,6 +24,8 @@ use crate::{
 
 /// The issuer of every test.
 pub(crate) const ISSUER: &str = "https://auth.test";
+/// What webhooks send in every test.
+pub(crate) const WEBHOOK_SECRET: &str = "the-secret-of-the-webhooks-in-tests";
 const EDGE: &str = "edge-1";
 
 /// An origin and its edge.
@@ -62,6 +64,7 @@ impl TestOrigin {
             ("EDGE_PUBLIC_KEYS", &edges),
             ("CODE_MAC_KEY", &code),
             ("KEY_ENCRYPTION_KEY", &encryption),
+            ("WEBHOOK_SECRET", WEBHOOK_SECRET),
             ("SMTP_URL", "smtp://127.0.0.1:1"),
             ("MAIL_FROM", "Gateward <sign-in@example.test>"),
         ];

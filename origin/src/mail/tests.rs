@@ -17,6 +17,7 @@ fn bounded_mailer(url: &str, timeout: Duration) -> Mailer {
         ("EDGE_PUBLIC_KEYS", &edges),
         ("CODE_MAC_KEY", &key),
         ("KEY_ENCRYPTION_KEY", &key),
+        ("WEBHOOK_SECRET", "the-secret-of-the-webhooks-in-tests"),
         ("SMTP_URL", url),
         ("MAIL_FROM", "Gateward <sign-in@example.test>"),
     ]);

@@ -200,7 +200,7 @@ async fn forget(scope: &mut Scope, user_id: Uuid) -> Result<(), EraseError> {
     }
     sqlx::query(
         "UPDATE user_accounts SET status = 'erased', email = NULL, email_salt = NULL, display_name = NULL,
-                last_sign_in_at = NULL, updated_at = $2
+                last_sign_in_at = NULL, metadata = '{}', updated_at = $2
          WHERE id = $1",
     )
     .bind(user_id)

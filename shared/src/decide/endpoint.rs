@@ -23,6 +23,8 @@ pub enum Endpoint {
     Page,
     /// An endpoint of the operators' interface, `/v1/…`: the origin's, which judges its credentials by itself.
     Api,
+    /// A webhook that brings accounts and keys from where they are made, `/v1/sync/…`: the origin's, which judges its secret by itself.
+    Sync,
     /// `/{project}/{service}/*`.
     Project,
     /// A path of the gateway's own that leads nowhere.
@@ -73,6 +75,11 @@ impl Endpoint {
             | ("assets", Some(_), None)
             | ("docs", Some("errors"), Some(_)) => Self::Page,
             ("v1", Some("projects"), _) => Self::Api,
+            ("v1", Some("sync"), Some("user" | "api-key" | "backfill-api-keys"))
+                if path.segment(3).is_none() =>
+            {
+                Self::Sync
+            }
             (first, _, _) if is_gateway_path(first) => Self::Nothing,
             _ => Self::Project,
         }
@@ -90,16 +97,18 @@ impl Endpoint {
             Self::Revoke => "revoke",
             Self::Page => "page",
             Self::Api => "api",
+            Self::Sync => "sync",
             Self::Project => "project",
             Self::Nothing => "nothing",
         }
     }
 
     /// Whether a request that the origin accepted can have revoked something, so that the policy in force is out of date: the
-    /// revocation endpoint, the pages where a session or a grant is ended, and whatever the operators' interface changes.
+    /// revocation endpoint, the pages where a session or a grant is ended, whatever the operators' interface changes, and webhooks,
+    /// which can bring the end of a key.
     pub fn may_revoke(method: &str, path: &CanonicalPath) -> bool {
         match Self::of(path) {
-            Self::Revoke => method == "POST",
+            Self::Revoke | Self::Sync => method == "POST",
             Self::Page => method == "POST" && matches!(path.segment(0), Some("account" | "sign-out")),
             Self::Api => matches!(method, "DELETE" | "POST" | "PUT"),
             _ => false,
@@ -109,7 +118,7 @@ impl Endpoint {
     /// Whether this request presents a secret that could be guessed.
     pub const fn takes_credentials(self, method: &str) -> bool {
         match self {
-            Self::Token | Self::Revoke | Self::Api => true,
+            Self::Token | Self::Revoke | Self::Api | Self::Sync => true,
             Self::Page => matches!(method.as_bytes(), b"POST"),
             _ => false,
         }

@@ -33,8 +33,10 @@ pub use verdict::{
 };
 
 use crate::{
+    assertion,
     code::CodeKey,
     gcra::Quota,
+    header,
     jwt::{SigningKey, VerificationKey},
     path::CanonicalPath,
     policy::{ActivePolicy, Tier},
@@ -183,6 +185,7 @@ fn judge(
         Endpoint::Revoke => oauth::with_cors(gate, facts, oauth::revoke(gate, facts, memory, now)),
         Endpoint::Page => page(facts, &path, query),
         Endpoint::Api => api(facts, &path, query),
+        Endpoint::Sync => sync(facts, &path, query),
         Endpoint::Nothing => {
             Err(Refusal::problem(ProblemType::NotFound, "No page, endpoint or project has this path."))
         }
@@ -266,6 +269,26 @@ fn api(facts: &Facts<'_>, path: &CanonicalPath, query: &str) -> Result<Verdict, 
         return Err(Refusal::credential_missing());
     }
     Ok(Verdict::Origin(ToOrigin::new(path.forwarded_after(0), query)))
+}
+
+/// A webhook. It carries a secret of its own, which only the origin can judge, and comes from a server: there is no word on CORS.
+fn sync(facts: &Facts<'_>, path: &CanonicalPath, query: &str) -> Result<Verdict, Refusal> {
+    if facts.method != "POST" {
+        return Err(Refusal::method_not_allowed("POST"));
+    }
+    let has_secret =
+        facts.header_names.split('\n').any(|name| name.eq_ignore_ascii_case(header::WEBHOOK_SECRET));
+    if !has_secret {
+        let detail = "Send the webhook's secret as X-Webhook-Secret.";
+        return Err(Refusal::problem(ProblemType::WebhookSecretRefused, detail));
+    }
+    let mut to_origin = ToOrigin::new(path.forwarded_after(0), query);
+    to_origin.max_streamed_bytes = assertion::streamed_bytes(facts.method, &to_origin.target);
+    let announced = facts.content_length.and_then(|length| length.trim().parse::<u64>().ok());
+    match (to_origin.max_streamed_bytes, announced) {
+        (Some(most), Some(length)) if length > most => Err(Refusal::body_too_large(most)),
+        _ => Ok(Verdict::Origin(to_origin)),
+    }
 }
 
 #[cfg(test)]

@@ -64,12 +64,14 @@ pub struct ToOrigin {
     pub target: String,
     /// Headers to set on the answer.
     pub answer: Vec<(&'static str, String)>,
+    /// The body is sent on as it comes, without being read or hashed, and may have this many bytes; `None`: it is read whole first.
+    pub max_streamed_bytes: Option<u64>,
 }
 
 impl ToOrigin {
     pub(super) fn new(path: String, query: &str) -> Self {
         let target = if query.is_empty() { path } else { format!("{path}?{query}") };
-        Self { target, answer: Vec::new() }
+        Self { target, answer: Vec::new(), max_streamed_bytes: None }
     }
 }
 

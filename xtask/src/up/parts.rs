@@ -86,6 +86,7 @@ impl Places<'_> {
             ("CODE_MAC_KEY", secrets.code_mac_key.clone()),
             ("KEY_ENCRYPTION_KEY", secrets.key_encryption_key.clone()),
             ("GATEWAY_JWT_SECRET", secrets.jwt_secret.clone()),
+            ("WEBHOOK_SECRET", secrets.webhook_secret.clone()),
             ("SMTP_URL", format!("smtp://127.0.0.1:{}", ports.smtp)),
             ("MAIL_FROM", "Gateward <no-reply@example.test>".to_owned()),
             // What is tried out here runs on this machine.

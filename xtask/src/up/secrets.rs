@@ -15,7 +15,7 @@ use crate::postgres::write_secret;
 pub(crate) const EDGE_ID: &str = "edge-1";
 
 /// Secrets that data folders of earlier versions do not have; drawn when they are missed.
-const SINCE: [&str; 1] = ["registrar_password"];
+const SINCE: [&str; 2] = ["registrar_password", "webhook_secret"];
 
 /// Everything secret, in the form the environment wants it.
 #[derive(Deserialize, Serialize)]
@@ -30,6 +30,7 @@ pub(crate) struct Secrets {
     pub(crate) code_mac_key: String,
     pub(crate) key_encryption_key: String,
     pub(crate) jwt_secret: String,
+    pub(crate) webhook_secret: String,
 }
 
 impl Secrets {
@@ -65,6 +66,7 @@ impl Secrets {
             code_mac_key: entropy::base64url32()?,
             key_encryption_key: entropy::base64url32()?,
             jwt_secret: entropy::base64url32()?,
+            webhook_secret: entropy::base64url32()?,
         };
         secrets.write(&path)?;
         Ok((secrets, true))

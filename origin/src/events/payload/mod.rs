@@ -6,6 +6,7 @@ mod credential;
 mod destination;
 mod outbox;
 mod person;
+pub mod synced_key;
 mod tenancy;
 
 pub use self::authorization::*;
@@ -40,6 +41,8 @@ pub enum Aggregate {
     SigningKey,
     /// A destination of the outbox; belongs to the platform workspace.
     OutboxDestination,
+    /// An API key that is made elsewhere and synced, by its id there.
+    ApiKey,
 }
 
 impl Aggregate {
@@ -57,6 +60,7 @@ impl Aggregate {
             Self::Credential => "credential",
             Self::SigningKey => "signing_key",
             Self::OutboxDestination => "outbox_destination",
+            Self::ApiKey => "api_key",
         }
     }
 }

@@ -61,6 +61,15 @@ payloads! {
         /// API keys and tokens that were good.
         credentials: u32,
     }
+    /// What a webhook says of a person's account was taken over.
+    UserAccount, 1: UserUpserted {
+        /// Commitment to the address, with the account's salt.
+        email: Pseudonym,
+        /// When the person last signed in anywhere, where that is known.
+        last_sign_in_at: Option<Moment>,
+        /// The source's stamp.
+        source_updated_at: Option<Moment>,
+    }
     /// A person has signed in.
     Session, 1: SessionStarted {
         /// The person.

@@ -403,9 +403,57 @@ fn only_where_something_can_be_ended_is_a_newer_policy_looked_for() {
         assert!(may_revoke(method, "/v1/projects/notes"), "{method}");
     }
     assert!(!may_revoke("GET", "/v1/projects/notes") && !may_revoke("PUT", "/v1/projectsx"));
+    for target in ["/v1/sync/user", "/v1/sync/api-key", "/v1/sync/backfill-api-keys?after=7"] {
+        assert!(may_revoke("POST", target) && !may_revoke("GET", target), "{target}");
+    }
     for target in
         ["/sign-in", "/sign-in/code", "/oauth/token", "/consent", "/notes/api/account", "/a/../account"]
     {
         assert!(!may_revoke("POST", target), "{target}");
     }
+}
+
+#[test]
+fn a_backfill_streams_and_nothing_else_does() {
+    let gateway = sample::Sample::new(sample::policy()).unwrap();
+    let decide = |target, content_length| {
+        let facts = Facts {
+            method: "POST",
+            target,
+            content_length,
+            header_names: "content-type\nX-Webhook-Secret",
+            ..Facts::default()
+        };
+        decide(&gateway.gate(), &facts, &mut Memory::default(), sample::NOW)
+    };
+    let most = |target| match decide(target, None) {
+        Verdict::Origin(to_origin) => (to_origin.target, to_origin.max_streamed_bytes),
+        other => panic!("{other:?}"),
+    };
+    let bytes = Some(crate::assertion::MAX_STREAMED_BYTES);
+    assert_eq!(most("/v1/sync/backfill-api-keys"), ("/v1/sync/backfill-api-keys".into(), bytes));
+    assert_eq!(most("/v1/sync/backfill-api-keys?after=7").1, bytes);
+    assert_eq!(most("/v1/sync/api-key").1, None);
+    assert_eq!(most("/v1/sync/user").1, None);
+    let summary = |length| decide("/v1/sync/backfill-api-keys", Some(length)).summary();
+    assert_eq!(summary("104857600"), "origin /v1/sync/backfill-api-keys");
+    assert_eq!(summary("104857601"), "refuse 413 body-too-large");
+}
+
+#[test]
+fn guesses_at_the_secret_of_webhooks_are_counted_by_address() {
+    let mut policy = sample::policy();
+    policy.limits.credential = crate::gcra::Quota { requests: 3, window_seconds: 60 };
+    let gateway = sample::Sample::new(policy).unwrap();
+    let mut memory = Memory::default();
+    let mut send = |target, address| {
+        let facts =
+            Facts { method: "POST", target, address, header_names: "x-webhook-secret", ..Facts::default() };
+        decide(&gateway.gate(), &facts, &mut memory, sample::NOW).summary()
+    };
+    for target in ["/v1/sync/user", "/v1/sync/api-key", "/v1/sync/backfill-api-keys"] {
+        assert_eq!(send(target, "192.0.2.1"), std::format!("origin {target}"));
+    }
+    assert_eq!(send("/v1/sync/user", "192.0.2.1"), "refuse 429 rate-limited");
+    assert_eq!(send("/v1/sync/user", "192.0.2.2"), "origin /v1/sync/user");
 }
