@@ -37,9 +37,12 @@ documents! {
     "path-not-canonical"
     "policy-unavailable"
     "rate-limited"
+    "raw-key-refused"
     "request-malformed"
     "revision-changed"
     "several-credentials"
+    "sync-conflict"
+    "sync-refused"
     "token-binding"
     "token-expired"
     "token-malformed"
@@ -52,6 +55,7 @@ documents! {
     "token-wrong-type"
     "upstream-timeout"
     "upstream-unavailable"
+    "webhook-secret-refused"
     "wrong-project"
 }
 
