@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{key_record::KeyRecord, refused::StoreError, webhook::Webhook};
 use crate::{
-    database::{Actor, Component, Database, Scope},
+    database::Database,
     events::{
         NewEvent,
         field::{Identifier, Name},
@@ -38,11 +38,6 @@ fn slug_of(organization_id: Uuid) -> String {
     format!("org-{organization_id}")
 }
 
-async fn scope(database: &Database, webhook: &Webhook) -> Result<Scope, StoreError> {
-    let scope = database.scope(Actor::System(Component::Synchronizer)).await?;
-    Ok(scope.correlated(webhook.request_id))
-}
-
 /// Looks at what is there for these records, all of one organization.
 pub(super) async fn survey(
     database: &Database,
@@ -50,7 +45,7 @@ pub(super) async fn survey(
     organization_id: Uuid,
     records: &[&KeyRecord],
 ) -> Result<Survey, StoreError> {
-    let mut scope = scope(database, webhook).await?;
+    let mut scope = webhook.on_platform(database).await?;
     let workspace_id: Option<Uuid> =
         sqlx::query_scalar("SELECT id FROM workspaces WHERE id = $1 OR slug = $2 ORDER BY id <> $1 LIMIT 1")
             .bind(organization_id)
@@ -97,7 +92,7 @@ pub(super) async fn make_workspace(
     webhook: &Webhook,
     organization_id: Uuid,
 ) -> Result<Uuid, StoreError> {
-    let mut scope = scope(database, webhook).await?;
+    let mut scope = webhook.on_platform(database).await?;
     let (slug, now) = (slug_of(organization_id), scope.clock().now());
     let made = sqlx::query(
         "INSERT INTO workspaces (id, slug, name, created_at, updated_at) VALUES ($1, $2, $2, $3, $3)

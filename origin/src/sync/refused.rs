@@ -162,7 +162,7 @@ pub(super) enum SyncRefused {
     /// It is another one.
     SecretWrong,
     /// `X-Service-Name` is no name.
-    ServiceName,
+    ServiceName(Refused),
     /// The content type is none that is read here.
     MediaType(&'static str),
     /// A parameter of the query.
@@ -216,7 +216,7 @@ impl SyncRefused {
         match self {
             Self::SecretMissing => "secret_missing",
             Self::SecretWrong => "secret_wrong",
-            Self::ServiceName => "service_name",
+            Self::ServiceName(_) => "service_name",
             Self::MediaType(_) => "media_type",
             Self::Query(_) => "query",
             Self::Busy => "busy",
@@ -236,10 +236,7 @@ impl SyncRefused {
                 ProblemType::WebhookSecretRefused,
                 "X-Webhook-Secret is not the secret that this gateway was configured with.",
             ),
-            Self::ServiceName => {
-                let detail = "X-Service-Name must be sent once, with 1 to 64 letters, digits, dots, dashes or underscores.";
-                problem(ProblemType::RequestMalformed, detail).with("field", json!("X-Service-Name"))
-            }
+            Self::ServiceName(refused) => refused,
             Self::MediaType(wanted) => {
                 problem(ProblemType::RequestMalformed, wanted).with("field", json!("Content-Type"))
             }

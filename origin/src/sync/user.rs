@@ -14,7 +14,7 @@ use super::{
     webhook::Webhook,
 };
 use crate::{
-    database::{Actor, Component, Scope, sqlstate},
+    database::{Scope, sqlstate},
     events::{
         NewEvent,
         field::{CommitmentSalt, Moment, Pseudonym},
@@ -138,8 +138,7 @@ fn holds_nul(value: &Value) -> bool {
 }
 
 async fn upsert(origin: &Origin, webhook: &Webhook, record: &UserRecord) -> Result<Outcome, SyncRefused> {
-    let mut scope = origin.database.scope(Actor::System(Component::Synchronizer)).await?;
-    scope = scope.correlated(webhook.request_id);
+    let mut scope = webhook.on_platform(&origin.database).await?;
     let held: Option<Account> = sqlx::query_as(
         "SELECT email, email_salt, status, metadata, last_sign_in_at, source_updated_at
          FROM user_accounts WHERE id = $1 FOR UPDATE",

@@ -2,26 +2,55 @@
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, HeaderName, request::Parts},
+    http::{HeaderMap, request::Parts},
 };
 use shared::header::WEBHOOK_SECRET;
 use uuid::Uuid;
 
 use super::refused::SyncRefused;
-use crate::http::{EdgeCaller, Origin, Refused};
+use crate::{
+    database::{Actor, Component, Database, DatabaseError, Scope},
+    http::{EdgeCaller, Origin, Refused, ServiceName},
+};
 
-/// Names the service that sends, for the record.
-const SERVICE_NAME: HeaderName = HeaderName::from_static("x-service-name");
-/// The name of one that gives none.
-const UNNAMED: &str = "sync";
+/// What whoever knows the secret is known as; what it calls itself stands beside it.
+pub(super) const KNOWN_AS: &str = "sync";
 
 /// Somebody who knows the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Webhook {
-    /// What it calls itself.
-    pub(super) service_name: String,
-    /// The request it came with.
-    pub(super) request_id: Uuid,
+    service_name: Option<String>,
+    request_id: Uuid,
+}
+
+impl Webhook {
+    /// What it calls itself, or else what it is known as.
+    pub(super) fn name(&self) -> &str {
+        self.service_name.as_deref().unwrap_or(KNOWN_AS)
+    }
+
+    /// A transaction for it within one workspace, which sees nothing else.
+    pub(super) async fn in_workspace(
+        &self,
+        database: &Database,
+        workspace_id: Uuid,
+    ) -> Result<Scope, DatabaseError> {
+        let service_name = KNOWN_AS.to_owned();
+        self.scope(database, Actor::Workspace { workspace_id, user_id: None, service_name }).await
+    }
+
+    /// A transaction for it where there is no workspace: accounts, and finding the workspace itself.
+    pub(super) async fn on_platform(&self, database: &Database) -> Result<Scope, DatabaseError> {
+        self.scope(database, Actor::System(Component::Synchronizer)).await
+    }
+
+    async fn scope(&self, database: &Database, actor: Actor) -> Result<Scope, DatabaseError> {
+        let scope = database.scope(actor).await?.correlated(self.request_id);
+        Ok(match &self.service_name {
+            Some(name) => scope.named(name.clone()),
+            None => scope,
+        })
+    }
 }
 
 impl FromRequestParts<Origin> for Webhook {
@@ -32,26 +61,19 @@ impl FromRequestParts<Origin> for Webhook {
         let judged = judge(&parts.headers, origin);
         // No handler needs it any more.
         parts.headers.remove(WEBHOOK_SECRET);
-        let service_name = judged.map_err(|refused| refused.counted(origin))?;
-        Ok(Self { service_name, request_id: caller.correlation_id() })
+        judged.map_err(|refused| refused.counted(origin))?;
+        let service_name = ServiceName::from_request_parts(parts, origin)
+            .await
+            .map_err(|refused| SyncRefused::ServiceName(refused).counted(origin))?;
+        Ok(Self { service_name: service_name.into_inner(), request_id: caller.correlation_id() })
     }
 }
 
-fn judge(headers: &HeaderMap, origin: &Origin) -> Result<String, SyncRefused> {
+fn judge(headers: &HeaderMap, origin: &Origin) -> Result<(), SyncRefused> {
     let mut secrets = headers.get_all(WEBHOOK_SECRET).iter();
     let (Some(secret), None) = (secrets.next(), secrets.next()) else {
         return Err(SyncRefused::SecretMissing);
     };
-    if !origin.configuration.webhook_secrets.admits(secret.as_bytes()) {
-        return Err(SyncRefused::SecretWrong);
-    }
-    let mut names = headers.get_all(SERVICE_NAME).iter();
-    let name = match (names.next(), names.next()) {
-        (None, _) => return Ok(UNNAMED.to_owned()),
-        (Some(name), None) => name.to_str().map_err(|_| SyncRefused::ServiceName)?,
-        (Some(_), Some(_)) => return Err(SyncRefused::ServiceName),
-    };
-    let fits = (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    if fits { Ok(name.to_owned()) } else { Err(SyncRefused::ServiceName) }
+    let is_known = origin.configuration.webhook_secrets.admits(secret.as_bytes());
+    if is_known { Ok(()) } else { Err(SyncRefused::SecretWrong) }
 }

@@ -20,7 +20,7 @@ use super::{
     webhook::Webhook,
 };
 use crate::{
-    database::{Actor, Database, Scope},
+    database::{Database, Scope},
     events::{
         NewEvent,
         field::{Moment, Name},
@@ -70,8 +70,7 @@ pub(super) async fn write(
     workspace_id: Uuid,
     records: &[&KeyRecord],
 ) -> Result<Vec<Settled>, StoreError> {
-    let actor = Actor::Workspace { workspace_id, user_id: None, service_name: webhook.service_name.clone() };
-    let mut scope = database.scope(actor).await?.correlated(webhook.request_id);
+    let mut scope = webhook.in_workspace(database, workspace_id).await?;
     let mut places = Places::read(&mut scope).await?;
     let held = read_held(&mut scope, records).await?;
     let mut settled = Vec::with_capacity(records.len());
@@ -124,9 +123,7 @@ pub(super) async fn write(
     revoke(&mut scope, workspace_id, webhook, &works).await?;
     stamp(&mut scope, &works).await?;
     move_epochs(&mut scope, &works).await?;
-    for event in works.iter().filter_map(|work| work.event(workspace_id)) {
-        scope.append(event).await?;
-    }
+    scope.append_all(works.iter().filter_map(|work| work.event(workspace_id)).collect()).await?;
     scope.commit().await?;
     Ok(settled)
 }
@@ -310,7 +307,7 @@ async fn insert(
          ON CONFLICT DO NOTHING",
     )
     .bind(workspace_id)
-    .bind(&webhook.service_name)
+    .bind(webhook.name())
     .bind(REASON)
     .bind(now)
     .bind(columns.ids)
@@ -385,7 +382,7 @@ async fn revoke(
     )
     .bind(&revoked)
     .bind(now)
-    .bind(&webhook.service_name)
+    .bind(webhook.name())
     .bind(REASON)
     .execute(scope.connection())
     .await?;

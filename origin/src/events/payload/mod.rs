@@ -77,10 +77,18 @@ pub trait EventPayload: serde::Serialize {
 
 /// Every event there is, with the number of its shape.
 pub(super) fn shapes() -> impl Iterator<Item = (&'static str, i16)> {
-    [authorization::SHAPES, credential::SHAPES, destination::SHAPES, outbox::SHAPES, person::SHAPES, tenancy::SHAPES]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        authorization::SHAPES,
+        credential::SHAPES,
+        destination::SHAPES,
+        outbox::SHAPES,
+        person::SHAPES,
+        synced_key::SHAPES,
+        tenancy::SHAPES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 /// The number of an event's shape, where there is such an event.

@@ -1,5 +1,5 @@
 //! API keys that are made elsewhere and synced by webhook, by the names that the source's intent has. Not re-exported with the others:
-//! a key of our own has an event of the same name, of another aggregate.
+//! a key of our own has an event of the same name, of another aggregate. Shapes are numbered by name, so that the two rise together.
 
 use shared::scope::Scopes;
 use uuid::Uuid;

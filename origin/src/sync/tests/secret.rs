@@ -78,7 +78,7 @@ async fn who_sends_stands_in_the_record_or_is_refused() {
             let headers = [("x-webhook-secret", WEBHOOK_SECRET), ("x-service-name", name)];
             let answer = test.send("POST", API_KEY, &headers, &body).await;
             assert_eq!(answer.problem(), (400, "request-malformed".to_owned()), "{name:?}");
-            assert_eq!(answer.json()["field"], "X-Service-Name");
+            assert_eq!(answer.json()["field"], "x-service-name");
         }
         assert_eq!(counted(&test, "service_name").await, 5);
         let answer = send(&test, API_KEY, &key(1, "a")).await;
@@ -89,6 +89,7 @@ async fn who_sends_stands_in_the_record_or_is_refused() {
                 .await
                 .unwrap();
         assert_eq!(metadata[0]["service_name"], "supabase.test");
+        assert_eq!(metadata[0]["authenticated_as"], "sync");
         assert_eq!(metadata[0]["correlation_id"], request_id);
         assert_eq!(metadata[0]["actor"]["kind"], "workspace");
     })
