@@ -6,7 +6,7 @@ use crate::outbox::destination::Surroundings;
 use crate::outbox::{Emptied, Forwarders, Options, StartError};
 
 /// Registers one more plain Postgres.
-async fn add(t: &TestDatabase, id: i16, name: &str) {
+pub(super) async fn add(t: &TestDatabase, id: i16, name: &str) {
     execute(
         &mut t.admin().await,
         format!(
@@ -22,7 +22,7 @@ async fn enable(t: &TestDatabase, id: i16, enabled: bool) {
     execute(&mut t.admin().await, change).await;
 }
 
-async fn queued(t: &TestDatabase, id: i16) -> i64 {
+pub(super) async fn queued(t: &TestDatabase, id: i16) -> i64 {
     count(t, &format!("auth_gateway.outbox WHERE destination_id = {id}")).await
 }
 
@@ -36,13 +36,13 @@ fn options(only: &[&str]) -> Options {
     }
 }
 
-fn forwarders(t: &TestDatabase, variables: &[(&str, &str)], only: &[&str]) -> Forwarders {
+pub(super) fn forwarders(t: &TestDatabase, variables: &[(&str, &str)], only: &[&str]) -> Forwarders {
     let source = Source::of(variables.iter().copied());
     Forwarders::new(Surroundings { source, ..t.surroundings.clone() }, options(only))
 }
 
 /// The login of the read side, as a variable would hold it.
-fn read_url(t: &TestDatabase) -> String {
+pub(super) fn read_url(t: &TestDatabase) -> String {
     let login = &t.configuration.read_login;
     let mut url = test_database::server();
     url.set_path(login.database());
