@@ -1,6 +1,8 @@
 //! The outbox against a real Postgres on both sides: order, poison, outages, crashes.
 
 mod forwarders;
+mod hour_away;
+mod interleavings;
 mod set_aside;
 
 use std::collections::HashMap;
