@@ -4,10 +4,12 @@
 mod checker;
 mod clock;
 mod load;
+mod memory;
 mod plan;
 mod process;
 mod proxy;
 mod run;
+mod scenarios;
 mod seed;
 mod stage;
 mod timeline;
@@ -27,6 +29,13 @@ use crate::stage::{Prepared, Stage};
 #[derive(Debug, Parser)]
 enum Arguments {
     Runs(Runs),
+    /// Plays what must be made to happen for sure.
+    Scenarios {
+        /// The stage, as JSON.
+        #[arg(long)]
+        stage: PathBuf,
+    },
+    Memory(memory::Options),
 }
 
 /// Plays runs one after the other; stops at the first that finds something.
@@ -62,11 +71,19 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
-    let Arguments::Runs(arguments) = arguments;
-    let text = std::fs::read(&arguments.stage).context("the stage's file cannot be read")?;
+    let file = match arguments {
+        Arguments::Runs(Runs { stage, .. })
+        | Arguments::Scenarios { stage }
+        | Arguments::Memory(memory::Options { stage, .. }) => stage,
+    };
+    let text = std::fs::read(file).context("the stage's file cannot be read")?;
     let prepared: Prepared = serde_json::from_slice(&text).context("the stage's file is not understood")?;
     let mut stage = Stage::set(prepared).await?;
-    let outcome = runs(&mut stage, arguments).await;
+    let outcome = match arguments {
+        Arguments::Runs(arguments) => Box::pin(runs(&mut stage, arguments)).await,
+        Arguments::Scenarios { .. } => Box::pin(scenarios::play(&mut stage)).await,
+        Arguments::Memory(options) => Box::pin(memory::run(&stage, options)).await,
+    };
     let cleared = stage.clear().await;
     outcome.and(cleared)
 }

@@ -121,6 +121,23 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// A load and nothing else.
+    pub(crate) fn peaceful(seed: u64, events: u64, requests: u64) -> Self {
+        Self {
+            seed,
+            aggregates: 20,
+            events,
+            appenders: 4,
+            requests,
+            forwarders: Vec::new(),
+            origin: None,
+            faults: Vec::new(),
+            postgres_lies: Vec::new(),
+            http_lies: Vec::new(),
+            ends_with_once: false,
+        }
+    }
+
     /// The plan of a seed.
     pub(crate) fn of(seed: u64) -> Self {
         let mut stream = Stream::of(seed);

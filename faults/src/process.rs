@@ -91,8 +91,10 @@ struct State {
     pid: Mutex<Option<Pid>>,
     /// How often it was started.
     starts: AtomicU64,
-    /// Whether it is to be started again when it ends.
+    /// Whether it is not to be started again when it ends.
     is_over: AtomicBool,
+    /// Whether it is not to be started for now.
+    is_held: AtomicBool,
 }
 
 /// A process that is started again whenever it ends.
@@ -113,6 +115,10 @@ impl Service {
         let task = tokio::spawn(async move {
             let mut first = first;
             while !keeper.is_over.load(Ordering::SeqCst) {
+                if keeper.is_held.load(Ordering::SeqCst) {
+                    tokio::time::sleep(RESTART).await;
+                    continue;
+                }
                 match spec.start(first.as_ref()).await {
                     Ok(mut running) => {
                         first = None;
@@ -152,6 +158,11 @@ impl Service {
         let missed = if sent { "" } else { " (not running)" };
         self.timeline.note(format!("{signal:?} to {}{missed}", self.name));
         sent
+    }
+
+    /// Whether it stays down once it has ended, until this is taken back.
+    pub(crate) fn hold(&self, held: bool) {
+        self.state.is_held.store(held, Ordering::SeqCst);
     }
 
     /// Waits until it runs for the `count`th time at least.

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde::Serialize;
 use sqlx::Connection;
 
-use crate::checker::{self, Counts, Sink};
+use crate::checker::Counts;
 use crate::clock::Stopwatch;
 use crate::load::Load;
 use crate::plan::{Action, Fault, Plan};
@@ -82,12 +82,7 @@ pub(crate) async fn play(stage: &mut Stage, seed: u64) -> Result<Outcome> {
     restarts += stage.origin.as_ref().map_or(0, Service::starts) - origin_starts;
     restarts += stage.command.service().starts() + stage.sink.service().starts() - database_starts;
     let acknowledged = load.outcome().await;
-    let mut command = stage.command.admin().await?;
-    let mut sink = stage.sink.admin().await?;
-    let mut sinks = [Sink { name: "Postgres", connection: &mut sink }];
-    let (counts, found) = checker::check(&mut command, &mut sinks, &acknowledged).await?;
-    command.close().await?;
-    sink.close().await?;
+    let (counts, found) = stage.check(&acknowledged).await?;
     let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     Ok(Outcome {
         plan,
@@ -149,7 +144,7 @@ async fn break_things(
 }
 
 /// Waits until the services have carried everything, letting their waits pass quickly.
-async fn drained(stage: &Stage) -> Result<()> {
+pub(crate) async fn drained(stage: &Stage) -> Result<()> {
     let began = Stopwatch::start();
     let mut admin = stage.command.admin().await?;
     loop {

@@ -14,7 +14,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
+use crate::checker::{self, Counts, Sink};
 use crate::clock::Stopwatch;
+use crate::load::Acknowledged;
 use crate::plan::{Crash, Failpoint};
 use crate::process::{Service, Spec};
 use crate::proxy::{self, Liar};
@@ -89,7 +91,7 @@ impl Cluster {
         })
     }
 
-    /// Holds it where it is: it answers nobody and refuses nobody.
+    /// The process.
     pub(crate) fn service(&self) -> &Service {
         &self.service
     }
@@ -175,6 +177,17 @@ impl Stage {
         Ok(stage)
     }
 
+    /// What every sink and the record must be now.
+    pub(crate) async fn check(&self, acknowledged: &Acknowledged) -> Result<(Counts, Vec<String>)> {
+        let mut command = self.command.admin().await?;
+        let mut sink = self.sink.admin().await?;
+        let mut sinks = [Sink { name: "Postgres", connection: &mut sink }];
+        let outcome = checker::check(&mut command, &mut sinks, acknowledged).await?;
+        command.close().await?;
+        sink.close().await?;
+        Ok(outcome)
+    }
+
     /// A `gateward` command with this stage's environment, to its end.
     pub(crate) async fn gateward(&self, arguments: &[&str]) -> Result<Output> {
         let output = self.run_gateward(arguments).await?;
@@ -234,7 +247,8 @@ impl Stage {
     /// moved, so what it is compared with is.
     pub(crate) async fn pass_time(&self, leases_too: bool) -> Result<()> {
         let mut admin = self.command.admin().await?;
-        let waits = "UPDATE auth_gateway.outbox_destinations SET breaker_until = clock_timestamp() WHERE breaker_until > clock_timestamp();
+        let waits = "UPDATE auth_gateway.outbox_destinations SET breaker_until = clock_timestamp(), breaker_not_before = NULL
+             WHERE breaker_until > clock_timestamp() OR breaker_not_before > clock_timestamp();
              UPDATE auth_gateway.outbox SET next_attempt_at = clock_timestamp() WHERE next_attempt_at > clock_timestamp();";
         execute(&mut admin, waits).await?;
         if leases_too {

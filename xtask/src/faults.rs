@@ -8,9 +8,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::bench::report::write_section;
 use crate::clock;
 use crate::entropy;
 use crate::exec;
@@ -28,6 +30,7 @@ use crate::up::secrets::{EDGE_ID, Secrets};
   cargo xtask faults --runs 20
   cargo xtask faults --seed 1734 --verbose     # the run that failed once more, with what happened and when
   cargo xtask faults --seed 1 --runs 200 --json > runs.jsonl
+  cargo xtask faults --scenarios
 
 A seed chooses everything that is done; `cargo xtask test --only faults` plays two hundred of them.")]
 pub(crate) struct Options {
@@ -37,6 +40,9 @@ pub(crate) struct Options {
     /// How many seeds, one after the other
     #[arg(long, value_name = "N", default_value_t = 1)]
     runs: u64,
+    /// Play what must be made to happen for sure instead: a zombie, two commands at once, a database that is gone, a full disk
+    #[arg(long, conflicts_with_all = ["seed", "runs", "json", "verbose"])]
+    scenarios: bool,
     /// Print each run as a line of JSON: its plan, what happened and when, and what was found
     #[arg(long)]
     json: bool,
@@ -47,6 +53,9 @@ pub(crate) struct Options {
 
 /// Plays the runs that were asked for.
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
+    if options.scenarios {
+        return play(project, &[vec!["scenarios".to_owned()]]);
+    }
     let seed = options.seed.map_or_else(any_seed, Ok)?;
     let mut arguments = vec!["runs".to_owned(), "--seed".to_owned(), seed.to_string()];
     arguments.extend(["--runs".to_owned(), options.runs.to_string()]);
@@ -60,7 +69,65 @@ pub(crate) fn suite(project: &Project, thorough: bool) -> Result<()> {
     exec::stream(build::cargo(project).args(["test", "--package", "faults"]))?;
     let (seed, runs) = if thorough { (1, 200) } else { (any_seed()?, 25) };
     let words = ["runs", "--seed", &seed.to_string(), "--runs", &runs.to_string()].map(str::to_owned);
-    play(project, &[words.to_vec()])
+    play(project, &[vec!["scenarios".to_owned()], words.to_vec()])
+}
+
+/// How much memory a forwarder takes while it carries a long queue.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask bench outbox-memory                  # a million events: some minutes
+  cargo xtask bench outbox-memory --rows 100000
+  cargo xtask bench outbox-memory --release        # the release build; compiling it takes minutes
+
+Fails where it is 64 MiB or more. The result goes to the terminal and to docs/benchmarks.md.")]
+pub(crate) struct MemoryOptions {
+    /// How many events are queued
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: u64,
+    /// Measure the release build
+    #[arg(long)]
+    release: bool,
+}
+
+/// What was measured.
+#[derive(Deserialize)]
+struct Measured {
+    rows: u64,
+    seconds: f64,
+    peak_mib: f64,
+    limit_mib: f64,
+    build: String,
+}
+
+/// Measures it and writes it down.
+pub(crate) fn memory(project: &Project, options: &MemoryOptions) -> Result<()> {
+    let result = project.state().join("outbox-memory.json");
+    fs::create_dir_all(project.state()).context("cannot create the folder of results")?;
+    // The last one's result must not be taken for this one's.
+    let _ = fs::remove_file(&result);
+    let mut words = vec!["memory".to_owned(), "--rows".to_owned(), options.rows.to_string()];
+    words.extend(["--result".to_owned(), result.display().to_string()]);
+    if options.release {
+        let mut cargo = build::cargo(project);
+        cargo.args(["build", "--release", "--package", "origin", "--bin", "gateward"]);
+        let log = project.setup_log("origin-release")?;
+        let artifacts = build::build(&mut cargo, "origin (cargo build --release)", &log)?;
+        let gateward = artifacts.executable("gateward").context("cargo built no binary called gateward")?;
+        words.extend(["--gateward".to_owned(), gateward.display().to_string()]);
+    }
+    let verdict = play(project, &[words]);
+    if let Ok(text) = fs::read(&result) {
+        let Measured { rows, seconds, peak_mib, limit_mib, build } =
+            serde_json::from_slice(&text).context("the result cannot be read")?;
+        let section = format!(
+            "## Memory of the forwarder\n\n`cargo xtask bench outbox-memory`: one `gateward forward` carries {rows} queued events from one \
+             Postgres to another, both with fsync, on the same machine.\n\n| build | events | took | events/s | peak resident memory | goal |\n\
+             |---|---|---|---|---|---|\n| {build} | {rows} | {seconds:.0} s | {:.0} | {peak_mib:.1} MiB | under {limit_mib:.0} MiB |\n",
+            f64::from(u32::try_from(rows).unwrap_or(u32::MAX)) / seconds
+        );
+        write_section(project, "outbox-memory", &section)?;
+    }
+    verdict
 }
 
 /// Prepares a stage and runs `faults` on it with each of these arguments, one after the other. What a failure leaves stays.

@@ -96,7 +96,8 @@ async fn forth(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, liar: &Liar, gag
         message.push(kind);
         message.extend_from_slice(&length.to_be_bytes());
         message.extend_from_slice(&body);
-        let lie = if kind == b'Q' && body.starts_with(b"COMMIT") { liar.next() } else { None };
+        let lie =
+            if kind == b'Q' && body.windows(6).any(|word| word == b"COMMIT") { liar.next() } else { None };
         match lie {
             None => to.write_all(&message).await?,
             Some(Lie::AppliesLate(milliseconds)) => {

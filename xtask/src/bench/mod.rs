@@ -16,6 +16,7 @@ mod tokens;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use crate::faults;
 use crate::project::Project;
 
 /// Measures speed as ratios against real peers, in one run.
@@ -33,11 +34,13 @@ pub(crate) struct Options {
 #[derive(Subcommand)]
 enum Bench {
     Edge(edge::Options),
+    OutboxMemory(faults::MemoryOptions),
 }
 
 /// Runs the bench that was asked for.
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     match &options.bench {
         Bench::Edge(options) => edge::run(project, options),
+        Bench::OutboxMemory(options) => faults::memory(project, options),
     }
 }
