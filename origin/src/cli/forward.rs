@@ -1,5 +1,6 @@
 //! `gateward forward`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,7 +11,7 @@ use crate::clock::{Clock, Randomness};
 use crate::configuration::{ForwardConfiguration, Source};
 use crate::database::{Database, DatabaseError};
 use crate::outbox::destination::Surroundings;
-use crate::outbox::{Drained, Emptied, Forwarders, Options, StartError};
+use crate::outbox::{self, Drained, Emptied, Forwarders, Options, StartError};
 
 /// Connections to the command database, for all destinations together. None is held while something is being delivered.
 const CONNECTIONS: u32 = 6;
@@ -60,7 +61,7 @@ pub(super) async fn run(arguments: &Arguments, source: &Source) -> Result<(), Fa
         once(&forwarders, arguments.json).await
     } else {
         tracing::info!(%name, lease_seconds = configuration.lease.as_secs(), "starting");
-        serve(&forwarders).await
+        serve(&forwarders, configuration.metrics_address).await
     };
     command.close().await;
     result
@@ -117,7 +118,17 @@ fn shortfall(Emptied { destination, result }: &Emptied) -> Option<String> {
     }
 }
 
-async fn serve(forwarders: &Forwarders) -> Result<(), Failure> {
+async fn serve(forwarders: &Forwarders, metrics_address: Option<SocketAddr>) -> Result<(), Failure> {
+    let metrics =
+        match metrics_address {
+            Some(address) => {
+                let serving = outbox::serve_metrics(address, forwarders.metrics()).await;
+                Some(serving.map_err(|error| {
+                    Failure::runtime(format!("FORWARDER_METRICS_ADDRESS {address}: {error}"))
+                })?)
+            }
+            None => None,
+        };
     let (stop, mut stopped) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::runtime)?;
@@ -146,6 +157,20 @@ async fn serve(forwarders: &Forwarders) -> Result<(), Failure> {
         }
         forwarders.run(stopped).await;
         Ok(())
+    };
+    // Ends with the process; where it is not wanted it never begins.
+    let metrics = async {
+        if let Some(serving) = metrics {
+            let result = serving.await;
+            tracing::error!(?result, "the metrics are served no more");
+        }
+        std::future::pending::<()>().await;
+    };
+    let work = async {
+        tokio::select! {
+            result = work => result,
+            () = metrics => Ok(()),
+        }
     };
     tokio::pin!(work);
     tokio::select! {

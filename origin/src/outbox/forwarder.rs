@@ -10,6 +10,7 @@ use super::delivery::Delivery;
 use super::destination::Destination;
 use super::halving::{self, Outcome, Patience, Stopped};
 use super::lease::{self, Lane};
+use super::metrics::Counters;
 use super::queue;
 use super::settlement::{self, Backoff, Settled};
 use crate::database::{Actor, Component, Database, DatabaseError, Scope};
@@ -54,6 +55,7 @@ pub struct Forwarder<D> {
     command: Database,
     destination: D,
     settings: Settings,
+    counters: Option<Counters>,
 }
 
 /// What draining did.
@@ -105,7 +107,14 @@ struct Turn {
 impl<D: Destination> Forwarder<D> {
     /// Carries from `command` to `destination`.
     pub fn new(command: Database, destination: D, settings: Settings) -> Self {
-        Self { command, destination, settings }
+        Self { command, destination, settings, counters: None }
+    }
+
+    /// Counts what it does.
+    #[must_use]
+    pub(super) fn counted(mut self, counters: Counters) -> Self {
+        self.counters = Some(counters);
+        self
     }
 
     /// Where it carries to.
@@ -226,6 +235,9 @@ impl<D: Destination> Forwarder<D> {
             )
             .await?;
             turn.add(settled);
+            if let Some(counters) = &self.counters {
+                counters.settled(&settled);
+            }
             lanes = held;
             match &outcome.stopped {
                 Some(Stopped::Outage { reason, retry_after }) => {
@@ -233,8 +245,13 @@ impl<D: Destination> Forwarder<D> {
                     breaker::trip(&mut scope, destination_id, reason, *retry_after, backoff).await?;
                 }
                 Some(Stopped::Gone(reason)) => breaker::disable(&mut scope, destination_id, reason).await?,
-                None if !outcome.delivered.is_empty() => breaker::reset(&mut scope, destination_id).await?,
+                None if settled.tripped && !outcome.delivered.is_empty() => {
+                    breaker::reset(&mut scope, destination_id).await?;
+                }
                 None => {}
+            }
+            if let (Some(counters), Some(_)) = (&self.counters, &outcome.stopped) {
+                counters.stopped();
             }
             turn.stopped = outcome.stopped;
             let over = turn.stopped.is_some() || *stop.borrow() || lanes.is_empty();

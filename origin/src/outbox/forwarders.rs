@@ -2,6 +2,7 @@
 //! holds up no other. They share the connections to the command database, which none of them holds while it delivers.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::destination::{AnyDestination, Registered, Surroundings, registered};
 use super::forwarder::{Drained, Forwarder, ForwarderError, Settings};
+use super::metrics::Metrics;
 use crate::configuration::Faults;
 use crate::database::{Actor, Component, DatabaseError};
 
@@ -31,6 +33,7 @@ pub struct Options {
 pub struct Forwarders {
     surroundings: Surroundings,
     options: Options,
+    metrics: Arc<Metrics>,
 }
 
 /// Why nothing is forwarded at all.
@@ -77,7 +80,12 @@ struct Running {
 impl Forwarders {
     /// For the destinations that `options` name.
     pub fn new(surroundings: Surroundings, options: Options) -> Self {
-        Self { surroundings, options }
+        Self { surroundings, options, metrics: Arc::default() }
+    }
+
+    /// What they count.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Whether everything is there that is needed to begin; says everything that is not.
@@ -178,7 +186,8 @@ impl Forwarders {
     fn forwarder(&self, registered: &Registered, destination: AnyDestination) -> Forwarder<AnyDestination> {
         let Options { name, lease, poll_interval, .. } = &self.options;
         let settings = Settings::new(name.clone(), registered.id, *lease, *poll_interval);
-        Forwarder::new(self.surroundings.command.clone(), destination, settings)
+        let forwarder = Forwarder::new(self.surroundings.command.clone(), destination, settings);
+        forwarder.counted(self.metrics.of(&registered.name))
     }
 
     /// Opens all of them, or says everything that keeps any of them from it.

@@ -50,30 +50,6 @@ pub(super) async fn acquire(
     Ok(lanes)
 }
 
-/// Extends the lease on those lanes that are still ours, and says which. Their rows stay locked until the scope ends, so that what
-/// the scope does next is fenced, too.
-pub(super) async fn hold(
-    scope: &mut Scope,
-    destination_id: i16,
-    lanes: &[Lane],
-    lease: Duration,
-) -> Result<Vec<Lane>, DatabaseError> {
-    let (numbers, epochs) = columns(lanes);
-    let held = sqlx::query_as(
-        "UPDATE outbox_lanes AS lanes SET leased_until = clock_timestamp() + $4
-         FROM unnest($2::smallint[], $3::bigint[]) AS mine (lane, epoch)
-         WHERE lanes.destination_id = $1 AND lanes.lane = mine.lane AND lanes.epoch = mine.epoch
-         RETURNING lanes.lane, lanes.epoch",
-    )
-    .bind(destination_id)
-    .bind(numbers)
-    .bind(epochs)
-    .bind(lease)
-    .fetch_all(scope.connection())
-    .await?;
-    Ok(held)
-}
-
 /// Gives lanes back at once. The end of the lease becomes now, which is how the longest idle lane is found.
 pub(super) async fn release(
     scope: &mut Scope,
@@ -94,6 +70,7 @@ pub(super) async fn release(
     Ok(())
 }
 
-fn columns(lanes: &[Lane]) -> (Vec<i16>, Vec<i64>) {
+/// Lanes as a statement takes them.
+pub(super) fn columns(lanes: &[Lane]) -> (Vec<i16>, Vec<i64>) {
     lanes.iter().map(|lane| (lane.lane, lane.epoch)).unzip()
 }

@@ -14,6 +14,7 @@ mod forwarders;
 mod halving;
 mod lane;
 mod lease;
+mod metrics;
 mod queue;
 mod set_aside;
 mod settlement;
@@ -25,6 +26,7 @@ pub use self::delivery::Delivery;
 pub use self::forwarder::{Drained, Forwarder, ForwarderError, Settings};
 pub use self::forwarders::{Emptied, Forwarders, Options, StartError};
 pub use self::lane::{LANES, lane_of};
+pub use self::metrics::{Metrics, serve as serve_metrics};
 pub use self::set_aside::{
     Discarded, FailedEvent, FailedFilter, Replayed, SetAsideError, Which, discard, failed, replay,
 };

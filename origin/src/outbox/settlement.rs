@@ -27,6 +27,8 @@ pub(super) struct Settled {
     pub(super) delivered: u64,
     pub(super) refused: u64,
     pub(super) parked: u64,
+    /// Whether the destination's breaker has been open since it last took something.
+    pub(super) tripped: bool,
     /// Lanes that somebody else has taken over: what was delivered of them will be delivered again.
     pub(super) lost_lanes: usize,
 }
@@ -42,24 +44,11 @@ pub(super) async fn settle(
     aside: &[Delivery],
     outcome: &Outcome,
 ) -> Result<(Vec<Lane>, Settled), DatabaseError> {
-    let held = lease::hold(scope, destination_id, lanes, lease).await?;
+    let (held, delivered, tripped) = acknowledge(scope, destination_id, lanes, lease, outcome).await?;
     let ours: HashSet<i16> = held.iter().map(|lane| lane.lane).collect();
-    let mut settled = Settled { lost_lanes: lanes.len() - held.len(), ..Settled::default() };
+    let lost_lanes = lanes.len() - held.len();
+    let mut settled = Settled { delivered, tripped, lost_lanes, ..Settled::default() };
 
-    let (gone_lanes, gone_ids): (Vec<i16>, Vec<i64>) =
-        outcome.delivered.iter().filter(|(lane, _)| ours.contains(lane)).copied().unzip();
-    if !gone_ids.is_empty() {
-        settled.delivered = sqlx::query(
-            "DELETE FROM outbox USING unnest($2::smallint[], $3::bigint[]) AS done (lane, id)
-             WHERE outbox.destination_id = $1 AND outbox.lane = done.lane AND outbox.id = done.id",
-        )
-        .bind(destination_id)
-        .bind(gone_lanes)
-        .bind(gone_ids)
-        .execute(scope.connection())
-        .await?
-        .rows_affected();
-    }
     for (row, reason) in outcome.refused.iter().filter(|(row, _)| ours.contains(&row.lane)) {
         settled.refused += 1;
         tracing::warn!(event_id = %row.event_id, attempt = row.attempts + 1, %reason, "the destination refused an event");
@@ -73,6 +62,45 @@ pub(super) async fn settle(
         settled.parked += set_aside(scope, destination_id, row).await?;
     }
     Ok((held, settled))
+}
+
+/// Extends the lease on those lanes that are still ours and deletes what was delivered of them, in one statement. The lanes' rows stay
+/// locked until the scope ends, so that what the scope does next is fenced, too.
+async fn acknowledge(
+    scope: &mut Scope,
+    destination_id: i16,
+    lanes: &[Lane],
+    lease: Duration,
+    outcome: &Outcome,
+) -> Result<(Vec<Lane>, u64, bool), DatabaseError> {
+    let (numbers, epochs) = lease::columns(lanes);
+    let (gone_lanes, gone_ids): (Vec<i16>, Vec<i64>) = outcome.delivered.iter().copied().unzip();
+    let rows: Vec<(i16, i64, i64, bool)> = sqlx::query_as(
+        "WITH held AS (
+             UPDATE outbox_lanes AS lanes SET leased_until = clock_timestamp() + $4
+             FROM unnest($2::smallint[], $3::bigint[]) AS mine (lane, epoch)
+             WHERE lanes.destination_id = $1 AND lanes.lane = mine.lane AND lanes.epoch = mine.epoch
+             RETURNING lanes.lane, lanes.epoch
+         ), gone AS (
+             DELETE FROM outbox USING unnest($5::smallint[], $6::bigint[]) AS done (lane, id), held
+             WHERE outbox.destination_id = $1 AND outbox.lane = done.lane AND outbox.id = done.id AND held.lane = done.lane
+             RETURNING 1
+         )
+         SELECT held.lane, held.epoch, (SELECT count(*) FROM gone),
+                (SELECT breaker_failures > 0 FROM outbox_destinations WHERE id = $1)
+         FROM held",
+    )
+    .bind(destination_id)
+    .bind(numbers)
+    .bind(epochs)
+    .bind(lease)
+    .bind(gone_lanes)
+    .bind(gone_ids)
+    .fetch_all(scope.connection())
+    .await?;
+    let delivered = rows.first().map_or(0, |row| u64::try_from(row.2).unwrap_or(0));
+    let tripped = rows.first().is_some_and(|row| row.3);
+    Ok((rows.into_iter().map(|(lane, epoch, ..)| Lane { lane, epoch }).collect(), delivered, tripped))
 }
 
 async fn retry_later(

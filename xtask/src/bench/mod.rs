@@ -7,6 +7,7 @@ mod cold_start;
 mod edge;
 mod instructions;
 mod load;
+mod outbox;
 mod process;
 pub(crate) mod report;
 mod size;
@@ -24,6 +25,7 @@ use crate::project::Project;
 #[command(after_help = "Examples:
   cargo xtask bench edge                        # about four minutes
   cargo xtask bench edge --rounds 3 --seconds 1 # a quick look, noisier
+  cargo xtask bench outbox                      # about three minutes
 
 Results go to the terminal, to docs/benchmarks.md and to target/gateward/bench/NAME.json.")]
 pub(crate) struct Options {
@@ -35,6 +37,7 @@ pub(crate) struct Options {
 enum Bench {
     Edge(edge::Options),
     OutboxMemory(faults::MemoryOptions),
+    Outbox(outbox::Options),
 }
 
 /// Runs the bench that was asked for.
@@ -42,5 +45,6 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     match &options.bench {
         Bench::Edge(options) => edge::run(project, options),
         Bench::OutboxMemory(options) => faults::memory(project, options),
+        Bench::Outbox(options) => outbox::run(project, options),
     }
 }

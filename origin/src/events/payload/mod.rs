@@ -75,7 +75,7 @@ pub trait EventPayload: serde::Serialize {
     const SCHEMA_VERSION: i16;
 }
 
-/// Every event there is, with the number of its shape.
+/// Every event there is, with the number of its shape. A new module is named here.
 pub(super) fn shapes() -> impl Iterator<Item = (&'static str, i16)> {
     [
         authorization::SHAPES,

@@ -1,6 +1,7 @@
 //! The destination that is a plain Postgres: `public.auth_events` of the read database. An event that is there already stays as it
 //! is, so delivering it again changes nothing.
 
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{DeliveryFault, Destination, Undelivered, is_a_rows_fault};
@@ -46,13 +47,13 @@ impl Postgres {
         )
         .bind(column(batch, |row| row.event_id))
         .bind(column(batch, |row| row.workspace_id))
-        .bind(column(batch, |row| row.aggregate_type.clone()))
+        .bind(column(batch, |row| row.aggregate_type.as_str()))
         .bind(column::<Uuid>(batch, |row| row.aggregate_id))
         .bind(column(batch, |row| row.version))
-        .bind(column(batch, |row| row.event_type.clone()))
+        .bind(column(batch, |row| row.event_type.as_str()))
         .bind(column(batch, |row| row.schema_version))
-        .bind(column(batch, |row| row.payload.clone()))
-        .bind(column(batch, |row| row.metadata.clone()))
+        .bind(column(batch, |row| Json(&row.payload)))
+        .bind(column(batch, |row| Json(&row.metadata)))
         .bind(column(batch, |row| row.occurred_at))
         .execute(scope.connection())
         .await?;
@@ -61,7 +62,7 @@ impl Postgres {
     }
 }
 
-fn column<T>(batch: &[Delivery], of: impl Fn(&Delivery) -> T) -> Vec<T> {
+fn column<'a, T>(batch: &'a [Delivery], of: impl Fn(&'a Delivery) -> T) -> Vec<T> {
     batch.iter().map(of).collect()
 }
 

@@ -1,9 +1,11 @@
 //! Several destinations in one process.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::*;
 use crate::configuration::Source;
 use crate::outbox::destination::Surroundings;
-use crate::outbox::{Emptied, Forwarders, Options, StartError};
+use crate::outbox::{self, Emptied, Forwarders, Options, StartError};
 
 /// Registers one more plain Postgres.
 pub(super) async fn add(t: &TestDatabase, id: i16, name: &str) {
@@ -98,6 +100,27 @@ async fn one_that_is_away_holds_up_no_other() {
         assert_eq!((read.delivered, destination.as_str()), (9, "away"));
         assert!(matches!(error, ForwarderError::Outage(_)), "{error}");
         assert_eq!((queued(t, 1).await, queued(t, 40).await), (0, 9));
+
+        // What they did can be scraped.
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        let taken = outbox::serve_metrics(address, all.metrics()).await.err().unwrap();
+        assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+        drop(free);
+        let serving = outbox::serve_metrics(address, all.metrics()).await.unwrap();
+        let scraped = async {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.unwrap();
+            text
+        };
+        let text = tokio::select! { text = scraped => text, _ = serving => panic!("it ends") };
+        assert!(
+            text.contains("gateward_forwarder_delivered_total{destination=\"read-database\"} 9"),
+            "{text}"
+        );
+        assert!(text.contains("gateward_forwarder_outages_total{destination=\"away\"} 1"), "{text}");
     })
     .await;
 }
