@@ -41,6 +41,7 @@ pub(crate) async fn play(stage: &mut Stage, seed: u64) -> Result<Outcome> {
     let began = Stopwatch::start();
     stage.timeline.restart();
     stage.postgres_liar.set(plan.postgres_lies.clone());
+    stage.http_liar.set(plan.http_lies.clone());
     if plan.origin.is_some() {
         stage.start_origin(plan.origin).await?;
     }
@@ -67,6 +68,7 @@ pub(crate) async fn play(stage: &mut Stage, seed: u64) -> Result<Outcome> {
     }
     // Lies that were not told in time are not told any more: from here on everything is well.
     stage.postgres_liar.set(Vec::new());
+    stage.http_liar.set(Vec::new());
     let mut restarts: u64 = forwarders.iter().map(|forwarder| forwarder.starts().saturating_sub(1)).sum();
     if plan.ends_with_once {
         for forwarder in forwarders {
@@ -125,7 +127,10 @@ async fn break_things(
             }
             Action::CrashCommandDatabase(how) => drop(stage.command.crash(how)),
             Action::CrashSinkDatabase(how) => drop(stage.sink.crash(how)),
-            Action::CutSinks => stage.postgres_liar.cut_all(),
+            Action::CutSinks => {
+                stage.postgres_liar.cut_all();
+                stage.http_liar.cut_all();
+            }
             // The database may be gone at this moment; then its time passes once it is back.
             Action::PassTime => drop(stage.pass_time(true).await),
             Action::ForwardOnce => {

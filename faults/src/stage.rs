@@ -22,6 +22,8 @@ use crate::process::{Service, Spec};
 use crate::proxy::{self, Liar};
 use crate::timeline::Timeline;
 
+/// The database behind PostgREST, and the destination's name.
+const SUPABASE: &str = "supabase";
 /// How long anything may take to answer after it was started.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -41,6 +43,8 @@ pub(crate) struct Prepared {
     pub(crate) origin_port: u16,
     /// The proxy before the Postgres sink.
     pub(crate) proxy_port: u16,
+    /// Where the sink behind PostgREST listens.
+    pub(crate) http_sink_port: u16,
     pub(crate) edge_id: String,
     /// Its Ed25519 seed in base64url.
     pub(crate) edge_private_key: String,
@@ -132,13 +136,23 @@ pub(crate) struct Stage {
     pub(crate) timeline: Timeline,
     /// Lies of the Postgres sink.
     pub(crate) postgres_liar: Liar,
+    /// Those of the HTTP sink.
+    pub(crate) http_liar: Liar,
     /// May change projects through the operators' interface.
     pub(crate) operator_token: String,
 }
 
 impl Stage {
     /// Starts the clusters, migrates, applies the demo's projects, and puts the observers into the sinks.
-    pub(crate) async fn set(prepared: Prepared) -> Result<Self> {
+    pub(crate) async fn set(mut prepared: Prepared) -> Result<Self> {
+        let url = format!("http://127.0.0.1:{}", prepared.http_sink_port);
+        for (name, value) in [
+            ("MAIN_SUPABASE_URL", url.as_str()),
+            ("MAIN_SUPABASE_SERVICE_ROLE_KEY", proxy::postgrest::SERVICE_KEY),
+            ("PRIVATE_DESTINATION_HOSTS", "127.0.0.1"),
+        ] {
+            prepared.environment.insert(name.to_owned(), value.to_owned());
+        }
         let timeline = Timeline::new();
         let command = Cluster::start(prepared.command.clone(), &timeline);
         let sink = Cluster::start(prepared.sink.clone(), &timeline);
@@ -146,6 +160,7 @@ impl Stage {
         sink.admin_of("postgres").await?.close().await?;
         let postgres_liar = Liar::new("Postgres", &timeline);
         proxy::postgres::serve(prepared.proxy_port, prepared.sink.port, postgres_liar.clone()).await?;
+        let http_liar = Liar::new("PostgREST", &timeline);
         let mut stage = Self {
             prepared,
             command,
@@ -153,12 +168,14 @@ impl Stage {
             origin: None,
             timeline,
             postgres_liar,
+            http_liar,
             operator_token: String::new(),
         };
         stage.gateward(&["migrate"]).await?;
         let apply_file = stage.prepared.apply_file.clone();
         stage.gateward(&["apply", &apply_file.to_string_lossy()]).await?;
         execute(&mut stage.sink.admin().await?, include_str!("observer.sql")).await?;
+        stage.add_postgrest().await?;
         let arguments = [
             "token",
             "issue",
@@ -177,14 +194,35 @@ impl Stage {
         Ok(stage)
     }
 
+    /// A database behind PostgREST on the sinks' server, and the destination that leads there, with all that has happened already.
+    async fn add_postgrest(&self) -> Result<()> {
+        execute(&mut self.sink.admin().await?, &format!("CREATE DATABASE {SUPABASE}")).await?;
+        let mut behind = self.sink.admin_of(SUPABASE).await?;
+        execute(&mut behind, include_str!("supabase.sql")).await?;
+        execute(&mut behind, include_str!("observer.sql")).await?;
+        let options = self.sink.options()?.database(SUPABASE);
+        proxy::postgrest::serve(self.prepared.http_sink_port, options, self.http_liar.clone()).await?;
+        self.gateward(&["destination", "add", SUPABASE, "--kind", "postgrest", "--backfill"]).await.map(drop)
+    }
+
+    /// How often a sink lied.
+    pub(crate) fn lies(&self) -> u64 {
+        self.postgres_liar.told() + self.http_liar.told()
+    }
+
     /// What every sink and the record must be now.
     pub(crate) async fn check(&self, acknowledged: &Acknowledged) -> Result<(Counts, Vec<String>)> {
         let mut command = self.command.admin().await?;
         let mut sink = self.sink.admin().await?;
-        let mut sinks = [Sink { name: "Postgres", connection: &mut sink }];
+        let mut behind = self.sink.admin_of(SUPABASE).await?;
+        let mut sinks = [
+            Sink { name: "Postgres", connection: &mut sink },
+            Sink { name: "PostgREST", connection: &mut behind },
+        ];
         let outcome = checker::check(&mut command, &mut sinks, acknowledged).await?;
-        command.close().await?;
-        sink.close().await?;
+        for connection in [command, sink, behind] {
+            connection.close().await?;
+        }
         Ok(outcome)
     }
 

@@ -2,6 +2,7 @@
 //! plan's business; they count, and tell how often they lied.
 
 pub(crate) mod postgres;
+pub(crate) mod postgrest;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
