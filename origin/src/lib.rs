@@ -10,6 +10,7 @@ pub mod configuration;
 pub mod consent;
 pub mod credentials;
 pub mod database;
+pub mod doctor;
 pub mod egress;
 pub mod events;
 pub mod external_issuers;

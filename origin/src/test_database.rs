@@ -140,7 +140,7 @@ impl TestDatabase {
     }
 
     /// Drains every enabled destination and compares all stores.
-    async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         let mut scope =
             self.forwarder.scope(Actor::System(Component::Forwarder)).await.expect("a scope opens");
         let destinations = registered(&mut scope).await.expect("the destinations can be read");

@@ -12,6 +12,13 @@ pub enum Failure {
     Configuration(Faults),
     /// What was given on the command line is faulty: exit code 2.
     Usage(String),
+    /// What was examined is not as it should be, which was printed: the exit code says how bad it is.
+    Findings {
+        /// 1 for warnings, 2 for failures.
+        code: u8,
+        /// How many of each.
+        summary: String,
+    },
     /// What was compared differs, which was printed: exit code 3.
     Differs,
     /// It was tried and failed: exit code 1.
@@ -29,6 +36,7 @@ impl Failure {
             Self::Configuration(_) | Self::Usage(_) => ExitCode::from(2),
             Self::Runtime(_) => ExitCode::from(1),
             Self::Differs => ExitCode::from(3),
+            Self::Findings { code, .. } => ExitCode::from(*code),
         }
     }
 }
@@ -40,6 +48,7 @@ impl fmt::Display for Failure {
             Self::Usage(message) => write!(f, "{message}"),
             Self::Runtime(error) => write!(f, "{error}"),
             Self::Differs => write!(f, "they differ"),
+            Self::Findings { summary, .. } => write!(f, "{summary}"),
         }
     }
 }

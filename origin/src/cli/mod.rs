@@ -6,6 +6,7 @@ mod api_key;
 mod apply;
 mod check;
 mod destination;
+mod doctor;
 mod edges;
 mod failure;
 mod forward;
@@ -54,6 +55,7 @@ enum Command {
     Sweep(sweep::Arguments),
     Person(person::Arguments),
     Edges(edges::Arguments),
+    Doctor(doctor::Arguments),
     Check(check::Arguments),
     Secrets(secrets::Arguments),
 }
@@ -77,6 +79,7 @@ pub async fn run() -> ExitCode {
         Command::Sweep(arguments) => sweep::run(&arguments, &source).await,
         Command::Person(arguments) => person::run(&arguments, &source).await,
         Command::Edges(arguments) => edges::run(&arguments, &source).await,
+        Command::Doctor(arguments) => doctor::run(&arguments, &source).await,
         Command::Check(arguments) => check::run(&arguments, &source),
         Command::Secrets(arguments) => secrets::run(&arguments),
     };

@@ -5,6 +5,7 @@
 mod commands;
 mod database_url;
 mod destination;
+mod doctor;
 mod fault;
 mod forward;
 mod migrate;
@@ -24,6 +25,7 @@ pub use self::destination::{
     check_destination_options, destination_url, destination_variable, nats_settings, postgrest_settings,
     private_destination_hosts, webhook_settings,
 };
+pub use self::doctor::DoctorConfiguration;
 pub use self::fault::{Fault, Faults};
 pub use self::forward::ForwardConfiguration;
 pub use self::migrate::MigrateConfiguration;

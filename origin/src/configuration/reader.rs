@@ -27,6 +27,42 @@ impl Source {
         source
     }
 
+    /// As it is, but for these; a variable without a value is absent.
+    #[cfg(test)]
+    pub(crate) fn with<'a>(mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        for (name, value) in pairs {
+            self.values.remove(name);
+            if !value.is_empty() {
+                self.values.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        self
+    }
+
+    /// A variable's value.
+    #[cfg(test)]
+    pub(crate) fn value(&self, name: &str) -> &str {
+        &self.values[name]
+    }
+
+    /// Text that somebody else wrote, without what is secret of this environment: keys, secrets, tokens, and passwords of addresses.
+    pub(crate) fn withhold(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, value) in &self.values {
+            let is_secret =
+                ["KEY", "SECRET", "TOKEN", "CREDENTIALS", "PASSWORD"].iter().any(|word| name.contains(word))
+                    && !name.contains("PUBLIC");
+            let password = url::Url::parse(value).ok().and_then(|url| url.password().map(str::to_owned));
+            let whole = is_secret.then(|| value.clone());
+            // Lists of secrets are separated by commas. What is short could be any word.
+            let parts = whole.iter().chain(&password).flat_map(|secret| secret.split(','));
+            for part in parts.filter(|part| part.len() >= 6) {
+                text = text.replace(part, "[withheld]");
+            }
+        }
+        text
+    }
+
     /// The variables given, and no others.
     pub fn of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let values = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -112,5 +148,27 @@ impl<'a> Reader<'a> {
             Some(whole) if self.faults.is_empty() => Ok(whole),
             _ => Err(Faults(self.faults)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_secret_here_is_withheld_from_what_others_wrote() {
+        let source = Source::of([
+            ("READ_DATABASE_URL", "postgres://login:hunter22@localhost/read"),
+            ("DESTINATION_SITE_SECRETS", "whsec_first1,whsec_second"),
+            ("EDGE_PUBLIC_KEYS", "edge-1=public"),
+            ("PORT", "4000"),
+        ]);
+        let said = source.withhold(
+            "login:hunter22@localhost refused whsec_second and whsec_first1 of edge-1=public at 4000",
+        );
+        assert_eq!(
+            said,
+            "login:[withheld]@localhost refused [withheld] and [withheld] of edge-1=public at 4000"
+        );
     }
 }

@@ -182,6 +182,37 @@ async fn connect_or_create(
     options.connect().await.map_err(fault)
 }
 
+/// The command database's migrations.
+pub(crate) fn command() -> &'static Migrator {
+    &COMMAND
+}
+
+/// The read database's.
+pub(crate) fn read() -> &'static Migrator {
+    &READ
+}
+
+/// The client registry's.
+pub(crate) fn registry() -> &'static Migrator {
+    &REGISTRY
+}
+
+/// The tables, with their schemas, that migrations make and do not remove again.
+pub(crate) fn tables(migrator: &Migrator) -> Vec<String> {
+    let mut tables = Vec::new();
+    for migration in migrator.iter() {
+        let statements = migration.sql.as_str();
+        let named = |verb: &'static str| {
+            let after = statements.split(verb).skip(1);
+            after.filter_map(|rest| rest.trim_start_matches("IF EXISTS ").split([' ', '(', ';', '\n']).next())
+        };
+        tables.extend(named("CREATE TABLE ").map(str::to_owned));
+        let gone: Vec<&str> = named("DROP TABLE ").collect();
+        tables.retain(|table| !gone.contains(&table.as_str()));
+    }
+    tables
+}
+
 /// Names the set of migrations, so that a template made of other ones is not taken for this one.
 #[cfg(test)]
 pub(crate) fn fingerprint() -> String {

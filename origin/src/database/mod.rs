@@ -5,7 +5,7 @@
 mod actor;
 mod error;
 pub mod migrate;
-mod roles;
+pub(crate) mod roles;
 mod scope;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use crate::clock::Randomness;
 use crate::configuration::DatabaseUrl;
 
 /// Every group role. None of them logs in, none of them bypasses row-level security.
-pub(super) const GROUPS: [&str; 8] = [
+pub(crate) const GROUPS: [&str; 8] = [
     "gateward_owner",
     "gateward_app",
     "gateward_system",

@@ -28,7 +28,8 @@ const BROWSER: Program = Program {
     package: "chromium",
 };
 /// They stop and kill parts of the gateway, or start others.
-const LAST: [&str; 5] = ["propagation.test.mjs", "outage.test.mjs", SOAK, "crash.test.mjs", "up.test.mjs"];
+const LAST: [&str; 6] =
+    ["propagation.test.mjs", "outage.test.mjs", "doctor.test.mjs", SOAK, "crash.test.mjs", "up.test.mjs"];
 /// Mixed load while the origin is killed again and again.
 const SOAK: &str = "soak.test.mjs";
 
