@@ -6,8 +6,8 @@ import { dirname, join } from "node:path";
 import { randomBytes } from "node:crypto";
 import { record } from "./gateway.mjs";
 
-/** Starts `count` edges; their URLs, and `stop` for all of them. */
-export async function startEdges(count) {
+/** Starts `count` edges, with `changes` to the environment of the gateway's own; their URLs, and `stop` for all of them. */
+export async function startEdges(count, changes = {}) {
   const { processes } = record();
   const program = await readlink(`/proc/${processes.edge}/exe`);
   const zeroEnded = async (file) => (await readFile(`/proc/${processes.edge}/${file}`, "utf8")).split("\0").filter(Boolean);
@@ -25,7 +25,7 @@ export async function startEdges(count) {
   try {
     const urls = await Promise.all(
       Array.from({ length: count }, async () => {
-        const child = spawn(program, ["serve", "--control-fd=3", file], { stdio: ["ignore", "ignore", "ignore", "pipe"], env: environment });
+        const child = spawn(program, ["serve", "--control-fd=3", file], { stdio: ["ignore", "ignore", "ignore", "pipe"], env: { ...environment, ...changes } });
         children.push({ child, ended: new Promise((resolve) => child.once("exit", resolve)) });
         const port = await new Promise((resolve, reject) => {
           let events = "";

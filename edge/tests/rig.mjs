@@ -207,7 +207,9 @@ export class Origin {
 }
 
 function assertionFaults({ method, url, body, assertion }, address) {
-  const named = body === undefined ? { body: "unhashed", body_sha256: undefined } : { body: undefined, body_sha256: base64url(sha256(body)) };
+  // The one body that the edge passes on unread.
+  const isStreamed = method === "POST" && url.split("?")[0] === "/v1/sync/backfill-api-keys";
+  const named = isStreamed ? { body: "unhashed", body_sha256: undefined } : { body: undefined, body_sha256: base64url(sha256(body)) };
   const expected = { iss: "edge-1", aud: ISSUER, htm: method, htu: url, ...named, address };
   if (!assertion) return [`${method} ${url}: no assertion of the edge`];
   return Object.entries(expected)
