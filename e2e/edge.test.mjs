@@ -209,7 +209,7 @@ test("discovery and keys: media type, content, and 405 for other methods", async
   assert.equal(metadata.json.issuer, issuer);
   assert.deepEqual(metadata.json.code_challenge_methods_supported, ["S256"]);
   assert.deepEqual(metadata.json.response_types_supported, ["code"]);
-  assert.deepEqual(metadata.json.grant_types_supported, ["authorization_code", "refresh_token"]);
+  assert.deepEqual(metadata.json.grant_types_supported, ["authorization_code", "refresh_token", "client_credentials"]);
   const keys = await http.get(metadata.json.jwks_uri);
   assert.match(keys.headers["content-type"], /^application\/(jwk-set\+)?json/);
   assert.ok(keys.json.keys.every(({ kid, kty, alg }) => kid && kty && alg));

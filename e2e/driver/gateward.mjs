@@ -29,11 +29,14 @@ export function ownName(prefix) {
   return `${prefix}-${randomBytes(6).toString("hex")}`;
 }
 
+/** A flat object as an inline table of TOML. */
+const table = (members) => `{ ${Object.entries(members).map(([name, value]) => `${name} = ${JSON.stringify(value)}`).join(", ")} }`;
 const list = (texts) => `[${texts.map((text) => JSON.stringify(text)).join(", ")}]`;
 
 /**
  * Applies a workspace of its own with one project and its clients, and returns when the edge knows the project.
- * `clients` are `{ client_id, redirect_uris, scopes, confidential }`; the secrets of the confidential ones come back by `client_id`.
+ * `clients` are `{ client_id, redirect_uris, scopes, confidential, method, grant_types, keys }`; the secrets of those that have one come
+ * back by `client_id`.
  * `services` are further ones like `api`, `{ slug, hard_limit }`.
  */
 export async function applyProject({
@@ -83,8 +86,11 @@ name = "${client.name ?? client.client_id}"
 project = "${project}"
 redirect_uris = ${list(client.redirect_uris)}
 scopes = ${list(client.scopes)}
-confidential = ${client.confidential ?? false}
-`,
+${client.confidential === undefined ? "" : `confidential = ${client.confidential}\n`}${
+  client.method === undefined ? "" : `token_endpoint_auth_method = "${client.method}"\n`
+}${client.grant_types === undefined ? "" : `grant_types = ${list(client.grant_types)}\n`}${
+  client.keys === undefined ? "" : `jwks = { keys = [${client.keys.map(table).join(", ")}] }\n`
+}`,
   )
   .join("")}`;
   let applied;

@@ -7,6 +7,7 @@ use alloc::{
 };
 
 use crate::{
+    client::GrantType,
     form::{self, Parameters},
     oauth_error::OAuthError,
     pkce::{CodeChallenge, S256},
@@ -117,6 +118,12 @@ impl AuthorizationRequest {
         if state.is_some_and(|state| state.len() > MAX_STATE_BYTES) {
             return Err(refuse(OAuthError::InvalidRequest, "state is longer than 2048 bytes."));
         }
+        if !client.may_use(GrantType::AuthorizationCode) {
+            return Err(refuse(
+                OAuthError::UnauthorizedClient,
+                "The client is not registered for codes: its grant_types have no authorization_code.",
+            ));
+        }
         match parameters.get("response_type") {
             Some("code") => {}
             Some(_) => {
@@ -174,7 +181,7 @@ impl AuthorizationRequest {
         };
         let audience = match parameters.get("resource") {
             None => audience_of(&policy.issuer, &client.project),
-            Some(resource) => read_resource(policy, client, resource).ok_or_else(|| {
+            Some(resource) => audience_for(policy, client, resource).ok_or_else(|| {
                 refuse(OAuthError::InvalidTarget, "resource is not a project or service of this client.")
             })?,
         };
@@ -225,7 +232,7 @@ fn read_client<'a>(
 }
 
 /// The audience that `resource` names: the client's own project, one service of it, or the gateway's own interface.
-fn read_resource(policy: &Policy, client: &Client, resource: &str) -> Option<String> {
+pub fn audience_for(policy: &Policy, client: &Client, resource: &str) -> Option<String> {
     // The gateway itself, for a client that may ask for a part in running it.
     if resource == policy.issuer && client.scopes.iter().any(|scope| scope.starts_with("gateward:")) {
         return Some(resource.into());
@@ -247,12 +254,12 @@ mod tests {
     fn only_a_client_that_may_run_the_gateway_gets_tokens_for_it() {
         let policy = sample::policy();
         let (_, client) = policy.clients.first_key_value().unwrap();
-        assert_eq!(read_resource(&policy, client, ISSUER), None);
+        assert_eq!(audience_for(&policy, client, ISSUER), None);
         let scopes = client.scopes.iter().chain(["gateward:projects"]).collect();
         let operator = Client { scopes, ..client.clone() };
-        assert_eq!(read_resource(&policy, &operator, ISSUER).as_deref(), Some(ISSUER));
+        assert_eq!(audience_for(&policy, &operator, ISSUER).as_deref(), Some(ISSUER));
         for other in ["https://auth.test/", "https://auth.tes", "https://auth.test/v1", ""] {
-            assert_eq!(read_resource(&policy, &operator, other), None, "{other}");
+            assert_eq!(audience_for(&policy, &operator, other), None, "{other}");
         }
     }
 }

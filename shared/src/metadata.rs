@@ -9,14 +9,22 @@ use alloc::{
 
 use serde_json::{Value, json};
 
-use crate::{policy::Policy, time::UnixMillis};
+use crate::{
+    client::{AuthMethod, GrantType},
+    policy::Policy,
+    time::UnixMillis,
+};
 
 /// How long others may keep the documents: shorter than a key is published before it signs.
 pub const CACHE_CONTROL: &str = "public, max-age=60";
 
+/// What a client may sign its assertions with.
+const ASSERTION_ALGORITHMS: [&str; 3] = ["EdDSA", "ES256", "RS256"];
+
 /// Authorization server metadata (RFC 8414 §2, RFC 9207 §3).
 pub fn authorization_server(policy: &Policy) -> String {
     let issuer = &policy.issuer;
+    let methods = AuthMethod::ALL.map(AuthMethod::name);
     let scopes: BTreeSet<&str> = policy.clients.values().flat_map(|client| client.scopes.iter()).collect();
     json!({
         "issuer": issuer,
@@ -27,9 +35,11 @@ pub fn authorization_server(policy: &Policy) -> String {
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
-        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
-        "revocation_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
+        "grant_types_supported": GrantType::ALL.map(GrantType::name),
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
     })

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use shared::{
-    client::ClientClaim,
+    client::{ASSERTION_TYPE, ClientClaim, ClientProof},
     form::{self, Parameters},
 };
 
@@ -39,15 +39,19 @@ fn claim(authorization: &str, form: &[u8]) {
     for header in [None, Some(authorization)] {
         let Ok(claim) = ClientClaim::read(header, &parameters) else { continue };
         assert!(!claim.client_id.is_empty());
-        assert_eq!(claim.by_header, header.is_some());
+        assert_eq!(claim.by_header(), header.is_some());
         if let Some(in_form) = parameters.get("client_id") {
             assert_eq!(claim.client_id, in_form);
         }
-        if header.is_some() {
-            assert_eq!(parameters.get("client_secret"), None);
-            assert!(claim.client_secret.is_some());
-        } else {
-            assert_eq!(claim.client_secret.as_deref(), parameters.get("client_secret"));
+        let [secret, assertion, kind] =
+            ["client_secret", "client_assertion", "client_assertion_type"].map(|name| parameters.get(name));
+        match &claim.proof {
+            ClientProof::Nothing => assert_eq!((secret, assertion, kind), (None, None, None)),
+            ClientProof::Basic(_) => assert_eq!((secret, assertion, kind), (None, None, None)),
+            ClientProof::Post(text) => assert_eq!((secret, assertion, kind), (Some(text.as_str()), None, None)),
+            ClientProof::Assertion(text) => {
+                assert_eq!((secret, assertion, kind), (None, Some(text.as_str()), Some(ASSERTION_TYPE)));
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::payload;
 type Step = fn(&mut Map<String, Value>);
 
 /// Every step there is.
-const STEPS: [(&str, i16, Step); 5] = [
+const STEPS: [(&str, i16, Step); 7] = [
     ("ProjectCreated", 1, |payload| add(payload, "revision", json!(0))),
     ("ProjectUpdated", 1, |payload| {
         add(payload, "revision", json!(0));
@@ -24,7 +24,16 @@ const STEPS: [(&str, i16, Step); 5] = [
     ("ProjectUpdated", 2, |payload| add(payload, "slug", Value::Null)),
     ("ClientRegistered", 1, |payload| add(payload, "origins", json!([]))),
     ("ClientUpdated", 1, |payload| add(payload, "origins", json!([]))),
+    ("ClientRegistered", 2, say_how_it_gets_tokens),
+    ("ClientUpdated", 2, say_how_it_gets_tokens),
 ];
+
+/// Before it was said, every client got tokens for codes, and showed a secret in either way if it had one.
+fn say_how_it_gets_tokens(payload: &mut Map<String, Value>) {
+    add(payload, "token_endpoint_auth_method", Value::Null);
+    add(payload, "grant_types", json!(["authorization_code", "refresh_token"]));
+    add(payload, "keys", json!([]));
+}
 
 /// Why a payload cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -41,12 +41,12 @@ pub(super) async fn lock_open(scope: &mut Scope, grant_id: Uuid) -> Result<bool,
 }
 
 /// Ends a grant: no refresh any more, and the edges refuse its access tokens. Says whether it went on until now; only then is there an
-/// event. After the commit, call [`PolicyBook::mark_changed`](crate::policy::PolicyBook::mark_changed).
+/// event. A client's own grant is one token, and ends by its `jti`. After the commit, call [`PolicyBook::mark_changed`](crate::policy::PolicyBook::mark_changed).
 pub async fn end(scope: &mut Scope, grant_id: Uuid, end: GrantEnd) -> Result<bool, AppendError> {
     let now = scope.clock().now();
     let ended: Option<(Uuid, Uuid, String)> = sqlx::query_as(
         "UPDATE oauth_grants SET revoked_at = $2, revoke_reason = $3
-         WHERE id = $1 AND revoked_at IS NULL
+         WHERE id = $1 AND revoked_at IS NULL AND user_id IS NOT NULL
          RETURNING workspace_id, user_id, client_id",
     )
     .bind(grant_id)

@@ -4,7 +4,6 @@
 use shared::{
     code::{AuthorizationCode, CodeFault},
     form::Parameters,
-    jwt::SigningKey,
     pkce::CodeVerifier,
     scope::Scopes,
     time::UnixMillis,
@@ -14,11 +13,10 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    access_token::AccessToken,
     client::Client,
     grant,
-    target::{self, Target},
-    token::{TokenError, Tokens},
+    issue::{Authenticated, FIRST_GENERATION, Grant, Request, Subject, Tokens},
+    token::TokenError,
 };
 use crate::{
     database::{DatabaseError, Scope},
@@ -29,9 +27,6 @@ use crate::{
     },
     http::Origin,
 };
-
-/// Generation of a family's first refresh token.
-const FIRST_GENERATION: u32 = 1;
 
 /// What a request presents.
 pub(super) struct Presented<'a> {
@@ -98,12 +93,10 @@ pub(super) enum Redeemed {
 /// Redeems a code for its client.
 pub(super) async fn redeem(
     scope: &mut Scope,
-    origin: &Origin,
-    key: &SigningKey,
-    client: &Client,
+    request: &Request<'_>,
     presented: &Presented<'_>,
-    target: Option<&Target<'_>>,
 ) -> Result<Redeemed, TokenError> {
+    let (origin, client) = (request.origin, request.client);
     let now = scope.clock().now();
     let consumed: Option<Consumed> = sqlx::query_as(
         "UPDATE oauth_authorization_codes AS a SET used_at = $5
@@ -126,54 +119,29 @@ pub(super) async fn redeem(
     if !code.is_active || !session_goes_on(scope, code.session_id).await? {
         return Err(TokenError::PersonGone);
     }
-    let granted = Scopes::parse(&code.scopes.join(" ")).ok_or(TokenError::InvalidCode)?;
-    // What the client may have less than when it asked, it does not get.
-    let scopes = granted.intersection(&client.scopes);
-    let audience = target::narrow(&code.audience, target)?;
-
-    let refresh = origin.refresh_secrets.issue(code.grant_id, FIRST_GENERATION, &origin.randomness);
-    let stored: Vec<&str> = scopes.iter().collect();
-    sqlx::query(
-        "INSERT INTO oauth_grants (id, workspace_id, user_id, client_id, session_id, scopes, audience, generation,
-                                   refresh_secret_hash, auth_time, amr, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-    )
-    .bind(code.grant_id)
-    .bind(code.workspace_id)
-    .bind(code.user_id)
-    .bind(&client.client_id)
-    .bind(code.session_id)
-    .bind(stored)
-    .bind(&code.audience)
-    .bind(i64::from(FIRST_GENERATION))
-    .bind(&refresh.secret_hash()[..])
-    .bind(code.auth_time)
-    .bind(&code.amr)
-    .bind(now)
-    .bind(now + origin.configuration.lifetimes.refresh_token)
-    .execute(scope.connection())
-    .await?;
-    let access = AccessToken {
-        grant_id: code.grant_id,
+    let grant = Grant {
+        id: code.grant_id,
         workspace_id: code.workspace_id,
-        user_id: code.user_id,
-        client_id: &client.client_id,
-        scopes,
-        audience,
-        auth_time: code.auth_time,
-        amr: code.amr,
+        subject: Subject::Person(Authenticated {
+            user_id: code.user_id,
+            session_id: code.session_id,
+            auth_time: code.auth_time,
+            amr: code.amr,
+        }),
+        scopes: Scopes::parse(&code.scopes.join(" ")).ok_or(TokenError::InvalidCode)?,
+        audience: code.audience,
     };
-    let issued = access.issue(scope, origin, key).await?;
+    let tokens = request.open(scope, &grant).await?;
     let event = TokensIssued {
         user_id: code.user_id,
         client_id: Identifier::of(&client.client_id),
-        jti: issued.jti,
+        jti: tokens.access.jti,
         generation: i64::from(FIRST_GENERATION),
-        scopes: issued.scopes.clone(),
-        expires_at: Moment(issued.expires_at),
+        scopes: tokens.access.scopes.clone(),
+        expires_at: Moment(tokens.access.expires_at),
     };
     scope.append(NewEvent::of(code.workspace_id, code.grant_id, &event)).await?;
-    Ok(Redeemed::Tokens(Tokens { access: issued, refresh }))
+    Ok(Redeemed::Tokens(tokens))
 }
 
 #[derive(FromRow)]

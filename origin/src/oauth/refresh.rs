@@ -7,18 +7,16 @@
 
 use std::time::Duration;
 
-use shared::{form::Parameters, jwt::SigningKey, refresh_token::RefreshToken, scope::Scopes};
+use shared::{form::Parameters, refresh_token::RefreshToken, scope::Scopes};
 use sqlx::FromRow;
 use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    access_token::AccessToken,
-    client::Client,
     grant,
-    target::{self, Target},
-    token::{TokenError, Tokens},
+    issue::{Authenticated, Grant, Request, Subject, Tokens},
+    token::TokenError,
 };
 use crate::{
     database::Scope,
@@ -27,7 +25,6 @@ use crate::{
         field::{Identifier, Moment},
         payload::{GrantEnd, RefreshTokenReuseDetected, RefreshTokenRotated},
     },
-    http::Origin,
 };
 
 /// What a request presents.
@@ -54,6 +51,7 @@ impl Presented {
 struct Family {
     workspace_id: Uuid,
     user_id: Uuid,
+    session_id: Option<Uuid>,
     client_id: String,
     scopes: Vec<String>,
     audience: Vec<String>,
@@ -133,12 +131,10 @@ pub(super) enum Refreshed {
 /// Exchanges a refresh token for its successor and an access token.
 pub(super) async fn refresh(
     scope: &mut Scope,
-    origin: &Origin,
-    key: &SigningKey,
-    client: &Client,
+    request: &Request<'_>,
     presented: &Presented,
-    target: Option<&Target<'_>>,
 ) -> Result<Refreshed, TokenError> {
+    let (origin, client) = (request.origin, request.client);
     let grant_id = Uuid::from_bytes(presented.token.grant_id);
     // The session is locked before the family, as a sign-out does: it waits for this, and then ends what it finds.
     let session_goes_on: Option<bool> = sqlx::query_scalar(
@@ -149,12 +145,12 @@ pub(super) async fn refresh(
     .fetch_optional(scope.connection())
     .await?;
     let mut family: Family = sqlx::query_as(
-        "SELECT g.workspace_id, g.user_id, g.client_id, g.scopes, g.audience, g.generation, g.refresh_secret_hash,
+        "SELECT g.workspace_id, g.user_id, g.session_id, g.client_id, g.scopes, g.audience, g.generation, g.refresh_secret_hash,
                 g.previous_secret_hash, g.rotated_at, g.auth_time, g.amr, g.expires_at,
                 g.revoked_at IS NOT NULL AS is_revoked,
                 u.status = 'active' AS is_active
          FROM oauth_grants AS g JOIN user_accounts AS u ON u.id = g.user_id
-         WHERE g.id = $1 FOR UPDATE OF g",
+         WHERE g.id = $1 AND g.refresh_secret_hash IS NOT NULL FOR UPDATE OF g",
     )
     .bind(grant_id)
     .fetch_optional(scope.connection())
@@ -165,9 +161,7 @@ pub(super) async fn refresh(
     let is_ours = origin.refresh_secrets.recognises(&presented.token);
     let grace = origin.configuration.lifetimes.refresh_grace;
     match family.judge(&presented.token, is_ours, &client.client_id, scope.clock().now(), grace) {
-        Judgement::Rotate => {
-            rotate(scope, origin, key, client, presented, target, family).await.map(Refreshed::Tokens)
-        }
+        Judgement::Rotate => rotate(scope, request, presented, family).await.map(Refreshed::Tokens),
         Judgement::JustRotated => Err(TokenError::RefreshTokenJustRotated),
         Judgement::Reused => {
             let event = RefreshTokenReuseDetected {
@@ -187,31 +181,30 @@ pub(super) async fn refresh(
 
 async fn rotate(
     scope: &mut Scope,
-    origin: &Origin,
-    key: &SigningKey,
-    client: &Client,
+    request: &Request<'_>,
     presented: &Presented,
-    target: Option<&Target<'_>>,
     family: Family,
 ) -> Result<Tokens, TokenError> {
-    let grant_id = Uuid::from_bytes(presented.token.grant_id);
-    let granted = Scopes::parse(&family.scopes.join(" ")).ok_or(TokenError::InvalidRefreshToken)?;
-    // What the client may have less than when it was granted, it does not get.
-    let granted = granted.intersection(&client.scopes);
-    let scopes = match &presented.scopes {
-        None => granted,
-        Some(asked) if granted.contains_all(asked) => asked.clone(),
-        Some(_) => return Err(TokenError::ScopeTooWide),
+    let grant = Grant {
+        id: Uuid::from_bytes(presented.token.grant_id),
+        workspace_id: family.workspace_id,
+        subject: Subject::Person(Authenticated {
+            user_id: family.user_id,
+            session_id: family.session_id,
+            auth_time: family.auth_time,
+            amr: family.amr,
+        }),
+        scopes: Scopes::parse(&family.scopes.join(" ")).ok_or(TokenError::InvalidRefreshToken)?,
+        audience: family.audience,
     };
-    let audience = target::narrow(&family.audience, target)?;
     let generation = presented.token.generation.checked_add(1).ok_or(TokenError::InvalidRefreshToken)?;
-    let next = origin.refresh_secrets.issue(grant_id, generation, &origin.randomness);
+    let next = request.refresh_token(&grant, generation);
     let rotated = sqlx::query(
         "UPDATE oauth_grants SET generation = $3, previous_secret_hash = refresh_secret_hash, refresh_secret_hash = $4,
                 rotated_at = $5
          WHERE id = $1 AND generation = $2 AND refresh_secret_hash = $6 AND revoked_at IS NULL",
     )
-    .bind(grant_id)
+    .bind(grant.id)
     .bind(family.generation)
     .bind(i64::from(generation))
     .bind(&next.secret_hash()[..])
@@ -223,24 +216,14 @@ async fn rotate(
     if rotated.rows_affected() != 1 {
         return Err(TokenError::InvalidRefreshToken);
     }
-    let access = AccessToken {
-        grant_id,
-        workspace_id: family.workspace_id,
-        user_id: family.user_id,
-        client_id: &client.client_id,
-        scopes,
-        audience,
-        auth_time: family.auth_time,
-        amr: family.amr,
-    };
-    let issued = access.issue(scope, origin, key).await?;
+    let tokens = request.renew(scope, &grant, presented.scopes.as_ref(), next).await?;
     let event = RefreshTokenRotated {
-        client_id: Identifier::of(&client.client_id),
-        jti: issued.jti,
+        client_id: Identifier::of(&request.client.client_id),
+        jti: tokens.access.jti,
         generation: i64::from(generation),
-        scopes: issued.scopes.clone(),
-        expires_at: Moment(issued.expires_at),
+        scopes: tokens.access.scopes.clone(),
+        expires_at: Moment(tokens.access.expires_at),
     };
-    scope.append(NewEvent::of(family.workspace_id, grant_id, &event)).await?;
-    Ok(Tokens { access: issued, refresh: next })
+    scope.append(NewEvent::of(grant.workspace_id, grant.id, &event)).await?;
+    Ok(tokens)
 }

@@ -99,8 +99,8 @@ pub(super) async fn revoke(
     body: Bytes,
 ) -> Result<Response, RevokeError> {
     let form = form::read_once(&headers, &body, &REVOCATION_PARAMETERS)?;
-    let claim = client::claim(&headers, &form)?;
     let token = form.get("token").ok_or(RevokeError::Missing)?;
+    let claim = client::identify(&origin, &headers, &form).await?;
     // `token_type_hint` is not needed: no token is of both forms.
     let refresh = RefreshToken::parse(token);
     let access = if refresh.is_none() {
@@ -133,7 +133,8 @@ async fn revoke_family(
 ) -> Result<bool, RevokeError> {
     let grant_id = Uuid::from_bytes(token.grant_id);
     let family: Option<(String, i64, Vec<u8>)> = sqlx::query_as(
-        "SELECT client_id, generation, refresh_secret_hash FROM oauth_grants WHERE id = $1 FOR UPDATE",
+        "SELECT client_id, generation, refresh_secret_hash FROM oauth_grants
+         WHERE id = $1 AND refresh_secret_hash IS NOT NULL FOR UPDATE",
     )
     .bind(grant_id)
     .fetch_optional(scope.connection())

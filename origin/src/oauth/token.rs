@@ -9,16 +9,16 @@ use axum::{
 };
 use serde::Serialize;
 use shared::{
-    decide::{Refusal, TOKEN_PARAMETERS},
+    client::GrantType,
+    decide::{Refusal, TOKEN_PARAMETERS, UNSUPPORTED_GRANT_TYPE},
     oauth_error::OAuthError,
-    refresh_token::RefreshToken,
 };
 
 use super::{
-    access_token::{IssueError, Issued},
     client::{self, ClientError},
-    error,
+    client_credentials, error,
     form::{self, FormError},
+    issue::{IssueError, Request, Tokens},
     redeem::{self, Redeemed},
     refresh::{self, Refreshed},
     target::Target,
@@ -30,12 +30,6 @@ use crate::{
     policy::PolicyError,
     signing_keys::SigningKeyError,
 };
-
-/// What a client gets.
-pub(super) struct Tokens {
-    pub(super) access: Issued,
-    pub(super) refresh: RefreshToken,
-}
 
 /// Why a client gets no tokens.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +44,11 @@ pub(super) enum TokenError {
     #[error("{0}")]
     Missing(&'static str),
     /// `grant_type` is not one of ours.
-    #[error("grant_type must be authorization_code or refresh_token.")]
+    #[error("{}", UNSUPPORTED_GRANT_TYPE)]
     UnsupportedGrantType,
+    /// The client is registered for others.
+    #[error("The client is not registered for this grant_type.")]
+    UnauthorizedClient,
     /// `code_verifier` is not RFC 7636 §4.1's.
     #[error("code_verifier must be 43 to 128 unreserved characters.")]
     MalformedVerifier,
@@ -105,15 +102,18 @@ impl From<sqlx::Error> for TokenError {
 impl TokenError {
     /// In OAuth's words (RFC 6749 §5.2, RFC 8707 §2). Held against a table in the tests.
     fn refusal(&self) -> Refusal {
-        use OAuthError::{InvalidGrant, InvalidRequest, InvalidScope, InvalidTarget, UnsupportedGrantType};
+        use OAuthError::{
+            InvalidGrant, InvalidRequest, InvalidScope, InvalidTarget, UnauthorizedClient,
+            UnsupportedGrantType,
+        };
         match self {
             Self::Form(fault) => fault.refusal(),
             Self::Client(fault) => fault.refusal(),
             Self::Missing(what) => Refusal::oauth(InvalidRequest, what),
-            Self::UnsupportedGrantType => Refusal::oauth(
-                UnsupportedGrantType,
-                "grant_type must be authorization_code or refresh_token.",
-            ),
+            Self::UnsupportedGrantType => Refusal::oauth(UnsupportedGrantType, UNSUPPORTED_GRANT_TYPE),
+            Self::UnauthorizedClient => {
+                Refusal::oauth(UnauthorizedClient, "The client is not registered for this grant_type.")
+            }
             Self::MalformedVerifier => {
                 Refusal::oauth(InvalidRequest, "code_verifier must be 43 to 128 unreserved characters.")
             }
@@ -166,7 +166,8 @@ struct Answer {
     access_token: String,
     token_type: &'static str,
     expires_in: u64,
-    refresh_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
     scope: String,
 }
 
@@ -179,7 +180,8 @@ pub(super) async fn token(
 ) -> Result<Response, TokenError> {
     let form = form::read_once(&headers, &body, &TOKEN_PARAMETERS)?;
     let grant_type = form.get("grant_type").ok_or(TokenError::Missing("grant_type is missing."))?;
-    let claim = client::claim(&headers, &form)?;
+    let grant_type = GrantType::of_name(grant_type).ok_or(TokenError::UnsupportedGrantType)?;
+    let claim = client::identify(&origin, &headers, &form).await?;
     // Whatever needs a transaction of its own comes first: who waits for a second connection while holding one can wait for ever.
     let policy = match form.get("resource") {
         Some(_) => Some(origin.policy.current(&origin.database).await?),
@@ -194,22 +196,34 @@ pub(super) async fn token(
     let actor = Actor::System(Component::AuthorizationServer);
     let mut scope = origin.database.scope(actor).await?.correlated(caller.correlation_id());
     let client = client::authenticate(&mut scope, &claim).await?;
+    if !client.registered.may_use(grant_type) {
+        return Err(TokenError::UnauthorizedClient);
+    }
+    let request = Request { origin: &origin, client: &client, key: &key, target: target.as_ref() };
     let outcome = match grant_type {
-        "authorization_code" => {
+        GrantType::AuthorizationCode => {
             let presented = redeem::Presented::read(&form)?;
-            match redeem::redeem(&mut scope, &origin, &key, &client, &presented, target.as_ref()).await? {
+            match redeem::redeem(&mut scope, &request, &presented).await? {
                 Redeemed::Tokens(tokens) => Ok(tokens),
                 Redeemed::Replayed => Err(TokenError::CodeReplayed),
             }
         }
-        "refresh_token" => {
+        GrantType::RefreshToken => {
             let presented = refresh::Presented::read(&form)?;
-            match refresh::refresh(&mut scope, &origin, &key, &client, &presented, target.as_ref()).await? {
+            match refresh::refresh(&mut scope, &request, &presented).await? {
                 Refreshed::Tokens(tokens) => Ok(tokens),
                 Refreshed::Reused => Err(TokenError::RefreshTokenReused),
             }
         }
-        _ => return Err(TokenError::UnsupportedGrantType),
+        GrantType::ClientCredentials => {
+            // A public client is not registered for this either; it is asked again of who it was found to be.
+            if !client.registered.confidential {
+                return Err(TokenError::UnauthorizedClient);
+            }
+            let asked = client_credentials::Asked::read(&form)?;
+            Ok(client_credentials::grant(&mut scope, &request, &asked).await?)
+        }
+        GrantType::Unknown => return Err(TokenError::UnsupportedGrantType),
     };
     scope.commit().await?;
     match outcome {
@@ -228,7 +242,7 @@ fn answer(origin: &Origin, tokens: Tokens) -> Response {
         access_token: tokens.access.jwt,
         token_type: "Bearer",
         expires_in: origin.configuration.lifetimes.access_token.as_secs(),
-        refresh_token: tokens.refresh.to_text(),
+        refresh_token: tokens.refresh.map(|token| token.to_text()),
         scope: tokens.access.scopes.to_string(),
     };
     let headers = [
@@ -240,6 +254,7 @@ fn answer(origin: &Origin, tokens: Tokens) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use super::super::assertion::AssertionFault;
     use super::*;
 
     /// The golden table: every error of the endpoint, its code and status (RFC 6749 §5.2), and whether it challenges.
@@ -261,7 +276,10 @@ mod tests {
             (ClientError::NotAuthenticated { by_header: true }.into(), 401, "invalid_client", true),
             (ClientError::Database(unreachable()).into(), 503, "temporarily_unavailable", false),
             (TokenError::Missing("code is missing."), 400, "invalid_request", false),
+            (ClientError::MalformedAssertion.into(), 401, "invalid_client", false),
+            (ClientError::Assertion(AssertionFault::Replayed).into(), 401, "invalid_client", false),
             (TokenError::UnsupportedGrantType, 400, "unsupported_grant_type", false),
+            (TokenError::UnauthorizedClient, 400, "unauthorized_client", false),
             (TokenError::MalformedVerifier, 400, "invalid_request", false),
             (TokenError::InvalidCode, 400, "invalid_grant", false),
             (TokenError::CodeReplayed, 400, "invalid_grant", false),

@@ -67,6 +67,7 @@ impl Desk {
             workspace_id: Some(workspace_id.to_string()),
             project: Some("notes".to_owned()),
             service: Some("deployer".to_owned()),
+            acr: None,
             auth_time: None,
             amr: Vec::new(),
         }

@@ -7,14 +7,12 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::change::{ChangeError, Terms, change};
-use super::declaration::{ClientDeclaration, Declaration, ProjectDeclaration};
+use super::clients;
+use super::declaration::{Declaration, ProjectDeclaration};
 use super::store;
-use crate::clock::Randomness;
-use crate::database::{Actor, Component, Database, DatabaseError, Scope, sqlstate};
-use crate::events::field::{Identifier, Name, RegisteredUri, WebOrigin};
-use crate::events::payload::{
-    ClientKind, ClientRegistered, ClientUpdated, WorkspaceCreated, WorkspaceUpdated,
-};
+use crate::database::{Actor, Component, Database, DatabaseError, Scope};
+use crate::events::field::{Identifier, Name};
+use crate::events::payload::{WorkspaceCreated, WorkspaceUpdated};
 use crate::events::{AppendError, NewEvent};
 use crate::oauth::ClientSecret;
 
@@ -102,7 +100,7 @@ pub async fn apply(database: &Database, declaration: &Declaration) -> Result<App
         apply_project(&mut scope, &mut applied, project).await?;
     }
     for client in &declaration.clients {
-        apply_client(&mut scope, &mut applied, client, database.randomness()).await?;
+        clients::apply_client(&mut scope, &mut applied, client, database.randomness()).await?;
     }
     scope.commit().await?;
     Ok(applied)
@@ -123,62 +121,4 @@ async fn apply_project(
         applied.updated.push(label);
     }
     Ok(())
-}
-
-async fn apply_client(
-    scope: &mut Scope,
-    applied: &mut Applied,
-    client: &ClientDeclaration,
-    randomness: &Randomness,
-) -> Result<(), ApplyError> {
-    let workspace_id = applied.workspace_id;
-    let label = format!("client {}", client.client_id);
-    let taken = || ApplyError::ClientTaken { client_id: client.client_id.clone() };
-    let project_id = match store::find_project(scope, &client.project).await.map_err(ChangeError::from)? {
-        Some(project) if project.workspace_id == workspace_id => project.id,
-        _ => {
-            return Err(ApplyError::NoProject {
-                client_id: client.client_id.clone(),
-                project: client.project.clone(),
-            });
-        }
-    };
-    let (client_id, name) = (Identifier::of(&client.client_id), Name::of(&client.name));
-    let redirect_uris = client.redirect_uris.iter().map(|uri| RegisteredUri::of(uri)).collect();
-    let origins = client.origins.iter().map(|origin| WebOrigin::of(origin)).collect();
-    let kind = if client.confidential { ClientKind::Confidential } else { ClientKind::Public };
-    let scopes = client.scopes.clone();
-    let found = store::find_client(scope, &client.client_id).await?;
-    let has_secret = found.as_ref().is_some_and(|(_, _, known, _)| known.confidential);
-    let secret = (client.confidential && !has_secret).then(|| ClientSecret::generate(randomness));
-    let hash = secret.as_ref().map(ClientSecret::hash);
-    match found {
-        Some((_, owner, _, _)) if owner != workspace_id => return Err(taken()),
-        Some((_, _, known, _)) if known == *client => applied.unchanged.push(label),
-        Some((id, _, _, enabled)) => {
-            store::write_client(scope, id, workspace_id, project_id, client, hash).await?;
-            let updated =
-                ClientUpdated { client_id, project_id, name, kind, redirect_uris, origins, scopes, enabled };
-            scope.append(NewEvent::of(workspace_id, id, &updated)).await?;
-            applied.updated.push(label);
-        }
-        None => {
-            let id = scope.new_id();
-            let written = store::write_client(scope, id, workspace_id, project_id, client, hash).await;
-            written.map_err(|error| if is_duplicate(&error) { taken() } else { error.into() })?;
-            let registered =
-                ClientRegistered { client_id, project_id, name, kind, redirect_uris, origins, scopes };
-            scope.append(NewEvent::of(workspace_id, id, &registered)).await?;
-            applied.created.push(label);
-        }
-    }
-    if let Some(secret) = secret {
-        applied.client_secrets.insert(client.client_id.clone(), secret);
-    }
-    Ok(())
-}
-
-/// Somebody of another workspace took the name since we looked.
-fn is_duplicate(error: &sqlx::Error) -> bool {
-    sqlstate(error).as_deref() == Some("23505")
 }

@@ -10,8 +10,11 @@ mod rules;
 use std::fmt;
 
 use serde_json::Value;
+use shared::client::{AuthMethod, GrantType};
 use shared::policy::{CertificateIdentity, Cors, Limit, Service};
 use shared::scope::Scopes;
+
+use crate::oauth::ClientKey;
 
 /// One workspace and what it shall have.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,8 +103,21 @@ pub struct ClientDeclaration {
     pub scopes: Scopes,
     /// Web origins whose pages may call the token and revocation endpoints for it.
     pub origins: Vec<String>,
-    /// Whether it has a secret (RFC 6749, 2.1).
+    /// Whether it authenticates (RFC 6749, 2.1).
     pub confidential: bool,
+    /// The one way in which it does; a confidential one without may show its secret in either way.
+    pub auth_method: Option<AuthMethod>,
+    /// How it may get tokens, in their order.
+    pub grant_types: Vec<GrantType>,
+    /// The public keys of its assertions.
+    pub keys: Vec<ClientKey>,
+}
+
+impl ClientDeclaration {
+    /// Whether there is a secret that it authenticates by.
+    pub(super) fn has_secret(&self) -> bool {
+        self.confidential && self.auth_method != Some(AuthMethod::PrivateKeyJwt)
+    }
 }
 
 /// One fault of a declaration.

@@ -3,6 +3,7 @@
 
 mod apply;
 mod change;
+mod clients;
 mod declaration;
 mod difference;
 mod endpoint;
@@ -17,6 +18,7 @@ pub use self::change::{
     ChangeError, Changed, ListedProject, ShownProject, Terms, change, compare, history, list, revision,
     roll_back, show,
 };
+pub(crate) use self::clients::ClientRow;
 pub use self::declaration::{
     CertificateDeclaration, ClientDeclaration, Declaration, DeclarationFault, DeclarationFaults,
     IssuerDeclaration, ProjectDeclaration, ServiceDeclaration, WorkspaceDeclaration,

@@ -1,4 +1,4 @@
-//! Reads and writes of workspaces, projects with all they have, and clients, within the scope they are given.
+//! Reads and writes of workspaces, and of projects with all they have, within the scope they are given.
 
 use serde_json::Value;
 use shared::policy::{CertificateIdentity, Cors, Limit};
@@ -8,8 +8,7 @@ use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::declaration::{
-    CertificateDeclaration, ClientDeclaration, IssuerDeclaration, ProjectDeclaration, ServiceDeclaration,
-    WorkspaceDeclaration,
+    CertificateDeclaration, IssuerDeclaration, ProjectDeclaration, ServiceDeclaration, WorkspaceDeclaration,
 };
 use super::rows::{self, ServiceRow, read, read_scopes};
 use crate::database::{Scope, sqlstate};
@@ -354,70 +353,6 @@ async fn write_certificates(
         .execute(scope.connection())
         .await?;
     }
-    Ok(())
-}
-
-/// A client's id, workspace, present state, and whether it is enabled.
-pub(super) async fn find_client(
-    scope: &mut Scope,
-    client_id: &str,
-) -> Result<Option<(Uuid, Uuid, ClientDeclaration, bool)>, sqlx::Error> {
-    type Row = (Uuid, Uuid, String, String, Vec<String>, Vec<String>, Vec<String>, bool, bool);
-    let found: Option<Row> = sqlx::query_as(
-        "SELECT c.id, c.workspace_id, c.name, p.slug, c.redirect_uris, c.scopes, c.origins, c.kind = 'confidential',
-                c.enabled
-         FROM oauth_clients AS c JOIN projects AS p ON p.id = c.project_id
-         WHERE c.client_id = $1",
-    )
-    .bind(client_id)
-    .fetch_optional(scope.connection())
-    .await?;
-    let read =
-        |(id, workspace_id, name, project, redirect_uris, scopes, origins, confidential, enabled): Row| {
-            let scopes = scopes.into_iter().collect();
-            let client_id = client_id.to_owned();
-            let client =
-                ClientDeclaration { client_id, name, project, redirect_uris, scopes, origins, confidential };
-            (id, workspace_id, client, enabled)
-        };
-    Ok(found.map(read))
-}
-
-/// Writes a client; a new one is enabled, a known one stays as it is. `secret_hash` is of a new secret; without one a confidential client
-/// keeps the secret it has.
-pub(super) async fn write_client(
-    scope: &mut Scope,
-    id: Uuid,
-    workspace_id: Uuid,
-    project_id: Uuid,
-    client: &ClientDeclaration,
-    secret_hash: Option<[u8; 32]>,
-) -> Result<(), sqlx::Error> {
-    let now = scope.clock().now();
-    sqlx::query(
-        "INSERT INTO oauth_clients
-             (id, client_id, workspace_id, project_id, name, redirect_uris, scopes, origins, kind, secret_hash,
-              created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $11, $8,
-                 coalesce($9, (SELECT secret_hash FROM oauth_clients WHERE id = $1 AND $8 = 'confidential')), $10, $10)
-         ON CONFLICT (id) DO UPDATE
-         SET project_id = excluded.project_id, name = excluded.name, redirect_uris = excluded.redirect_uris,
-             scopes = excluded.scopes, origins = excluded.origins, kind = excluded.kind,
-             secret_hash = excluded.secret_hash, updated_at = excluded.updated_at",
-    )
-    .bind(id)
-    .bind(&client.client_id)
-    .bind(workspace_id)
-    .bind(project_id)
-    .bind(&client.name)
-    .bind(&client.redirect_uris)
-    .bind(scope_column(&client.scopes))
-    .bind(if client.confidential { "confidential" } else { "public" })
-    .bind(secret_hash.as_ref().map(|hash| &hash[..]))
-    .bind(now)
-    .bind(&client.origins)
-    .execute(scope.connection())
-    .await?;
     Ok(())
 }
 

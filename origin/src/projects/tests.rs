@@ -2,6 +2,7 @@
 
 mod api;
 mod change;
+mod clients;
 mod declaration;
 
 use super::{Applied, ApplyError, ChangeError, Declaration, apply};

@@ -34,12 +34,19 @@ struct Rule {
 }
 
 /// In this order, since a session goes after the grants that came of it, and a grant after its tokens.
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     Rule {
         table: "rate_limits",
         kept: Kept::Not,
         statement: "DELETE FROM rate_limits WHERE key IN (
             SELECT key FROM rate_limits WHERE tat < $1 ORDER BY tat LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    },
+    Rule {
+        table: "client_assertions",
+        kept: Kept::Not,
+        statement: "DELETE FROM client_assertions WHERE (client_id, jti_hash) IN (
+            SELECT client_id, jti_hash FROM client_assertions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2
+            FOR UPDATE SKIP LOCKED)",
     },
     Rule {
         table: "sign_in_challenges",

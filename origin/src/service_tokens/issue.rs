@@ -99,6 +99,7 @@ pub async fn issue(
         workspace_id: Some(workspace_id.to_string()),
         project: Some(request.project.clone()),
         service: Some(request.service.clone()),
+        acr: None,
         auth_time: None,
         amr: Vec::new(),
     };

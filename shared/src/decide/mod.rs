@@ -25,7 +25,7 @@ pub use facts::{Answer, Certificate, ChargeAnswer, Facts, LookedUp, PlatformAnsw
 pub use location::{is_counted_by_location, refused_by_location};
 pub use memory::Memory;
 pub use metrics_token::MetricsToken;
-pub use oauth::{REVOCATION_PARAMETERS, TOKEN_PARAMETERS};
+pub use oauth::{MALFORMED_ASSERTION, REVOCATION_PARAMETERS, TOKEN_PARAMETERS, UNSUPPORTED_GRANT_TYPE};
 pub use refusal::{QuotaReport, Refusal, RefusalForm, Rendered};
 pub use verdict::{
     AnswerEdits, Charge, ConfirmationQuestion, CredentialQuestion, Document, SignatureQuestion, ToOrigin,

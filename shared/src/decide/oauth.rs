@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     authorization_request::{AuthorizationFault, AuthorizationRequest},
-    client::{ClientClaim, ClientClaimFault},
+    client::{AuthMethod, ClientClaim, ClientClaimFault, GrantType},
     code::AuthorizationCode,
     form::Parameters,
     oauth_error::OAuthError,
@@ -21,12 +21,14 @@ use crate::{
 };
 
 /// Parameters of the token endpoint that must not come twice (RFC 6749 §3.2).
-pub const TOKEN_PARAMETERS: [&str; 9] = [
+pub const TOKEN_PARAMETERS: [&str; 11] = [
     "grant_type",
     "code",
     "redirect_uri",
     "client_id",
     "client_secret",
+    "client_assertion",
+    "client_assertion_type",
     "code_verifier",
     "refresh_token",
     "scope",
@@ -34,7 +36,16 @@ pub const TOKEN_PARAMETERS: [&str; 9] = [
 ];
 
 /// Parameters of the revocation endpoint that must not come twice (RFC 7009 §2.1).
-pub const REVOCATION_PARAMETERS: [&str; 4] = ["token", "token_type_hint", "client_id", "client_secret"];
+pub const REVOCATION_PARAMETERS: [&str; 6] =
+    ["token", "token_type_hint", "client_id", "client_secret", "client_assertion", "client_assertion_type"];
+
+/// What is said of a `grant_type` that is none of ours.
+pub const UNSUPPORTED_GRANT_TYPE: &str =
+    "grant_type must be authorization_code, refresh_token or client_credentials.";
+
+/// What is said of an assertion that cannot be read.
+pub const MALFORMED_ASSERTION: &str = "client_assertion must be a JWT whose sub is the client, with client_assertion_type \
+                                       urn:ietf:params:oauth:client-assertion-type:jwt-bearer.";
 
 /// `/oauth/authorize`, by GET or POST (OpenID Connect Core §3.1.2.1).
 pub(super) fn authorize(gate: &Gate<'_>, facts: &Facts<'_>, query: &str) -> Result<Verdict, Refusal> {
@@ -70,9 +81,17 @@ pub(super) fn token(
     let grant_type =
         form.get("grant_type").ok_or(Refusal::oauth(OAuthError::InvalidRequest, "grant_type is missing."))?;
     let (client_id, client) = read_client(gate, facts, &form, memory, now)?;
+    let grant_type = GrantType::of_name(grant_type)
+        .ok_or(Refusal::oauth(OAuthError::UnsupportedGrantType, UNSUPPORTED_GRANT_TYPE))?;
+    if !client.may_use(grant_type) {
+        return Err(Refusal::oauth(
+            OAuthError::UnauthorizedClient,
+            "The client is not registered for this grant_type.",
+        ));
+    }
     match grant_type {
-        "authorization_code" => check_code(gate, &form, &client_id, client, now)?,
-        "refresh_token" => {
+        GrantType::AuthorizationCode => check_code(gate, &form, &client_id, client, now)?,
+        GrantType::RefreshToken => {
             let token = form
                 .get("refresh_token")
                 .ok_or(Refusal::oauth(OAuthError::InvalidRequest, "refresh_token is missing."))?;
@@ -83,12 +102,8 @@ pub(super) fn token(
                 ));
             }
         }
-        _ => {
-            return Err(Refusal::oauth(
-                OAuthError::UnsupportedGrantType,
-                "grant_type must be authorization_code or refresh_token.",
-            ));
-        }
+        // All there is to know is whether the client is the client, which the origin knows.
+        GrantType::ClientCredentials | GrantType::Unknown => {}
     }
     Ok(Verdict::Origin(ToOrigin::new("/oauth/token".into(), "")))
 }
@@ -179,16 +194,21 @@ fn read_client<'a>(
         ClientClaimFault::Malformed => {
             Refusal::invalid_client(true, "The Authorization header is not well-formed Basic.")
         }
+        ClientClaimFault::MalformedAssertion => Refusal::invalid_client(false, MALFORMED_ASSERTION),
     })?;
     let client = gate.active.policy.clients.get(&claim.client_id);
+    let by_header = claim.by_header();
     let client = client.ok_or_else(|| {
-        Refusal::invalid_client(claim.by_header, "The client is not registered here, or has been disabled.")
+        Refusal::invalid_client(by_header, "The client is not registered here, or has been disabled.")
     })?;
-    if client.confidential && claim.client_secret.is_none() {
-        return Err(Refusal::invalid_client(claim.by_header, "This client must authenticate."));
-    }
-    if !client.confidential && claim.client_secret.is_some() {
-        return Err(Refusal::invalid_client(claim.by_header, "This is a public client: it has no secret."));
+    let method = claim.proof.method();
+    if !client.authenticates_by(method) {
+        let detail = match method {
+            AuthMethod::None => "This client must authenticate.",
+            _ if client.authenticates_by(AuthMethod::None) => "This is a public client: it has no secret.",
+            _ => "This client is registered to authenticate in another way.",
+        };
+        return Err(Refusal::invalid_client(by_header, detail));
     }
     // Known only from the form, so that no earlier look-up counted it.
     let looked_up = LookedUp { already_charged: false, ..facts.looked_up };

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::Gate;
 use crate::{
     base64url,
+    client::{AuthMethod, GrantType},
     code::CodeKey,
     gcra::Quota,
     jwt::{Algorithm, Jwk, KeyPhase, PolicyKey, SigningKey, TokenType, VerificationKey},
@@ -92,6 +93,7 @@ pub fn policy() -> Policy {
         scopes: scopes.iter().copied().collect(),
         confidential,
         origins: if project == "notes" { alloc::vec!["https://app.test".into()] } else { Vec::new() },
+        ..Client::default()
     };
     let service =
         |upstream: &str, scopes: &[&str], credentials: &[Credential], public: &[(&str, &str)]| Service {
@@ -158,6 +160,14 @@ pub fn policy() -> Policy {
             (
                 "backend".into(),
                 client("w2", "captionacc", &["https://b.test/a", "https://b.test/b"], &["jobs"], true),
+            ),
+            (
+                "worker".into(),
+                Client {
+                    auth_method: Some(AuthMethod::PrivateKeyJwt),
+                    grant_types: alloc::vec![GrantType::ClientCredentials],
+                    ..client("w1", "notes", &["https://worker.test/cb"], &["notes:read"], true)
+                },
             ),
         ]),
         projects: BTreeMap::from([("notes".into(), notes), ("captionacc".into(), captionacc)]),

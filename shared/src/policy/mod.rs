@@ -28,7 +28,11 @@ pub use revocations::{FilterName, Judgement, Revocable, Revocations};
 pub use route_table::{Matched, RouteTable};
 pub use statement::{ACKNOWLEDGEMENT_TARGET, PolicyStatement, STATEMENT_HEADER, TARGET, TOKEN_TYPE};
 
-use crate::{jwt::PolicyKey, scope::Scopes};
+use crate::{
+    client::{AuthMethod, GrantType},
+    jwt::PolicyKey,
+    scope::Scopes,
+};
 
 /// Everything the edge decides by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +59,7 @@ pub struct Policy {
 }
 
 /// An OAuth client (RFC 6749 §2).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
     /// The workspace it belongs to.
     pub workspace_id: String,
@@ -71,4 +75,31 @@ pub struct Client {
     /// Web origins whose pages may call the token and revocation endpoints for this client (Fetch standard, CORS).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub origins: Vec<String>,
+    /// The one way it authenticates; where there is none, either way of showing a secret if it is confidential, and none if not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_method: Option<AuthMethod>,
+    /// How it may get tokens; empty stands for [`GrantType::DEFAULT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grant_types: Vec<GrantType>,
+}
+
+impl Client {
+    /// Whether this is a way in which the client is registered to authenticate.
+    pub fn authenticates_by(&self, method: AuthMethod) -> bool {
+        match self.auth_method {
+            Some(registered) => registered == method,
+            None if self.confidential => {
+                matches!(method, AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)
+            }
+            None => method == AuthMethod::None,
+        }
+    }
+
+    /// Whether the client may get tokens in this way.
+    pub fn may_use(&self, grant_type: GrantType) -> bool {
+        if self.grant_types.is_empty() {
+            return GrantType::DEFAULT.contains(&grant_type);
+        }
+        self.grant_types.contains(&grant_type)
+    }
 }

@@ -75,8 +75,7 @@ impl Mint {
             project: "notes".into(),
             redirect_uris: vec![REDIRECT_URI.into()],
             scopes: ["notes:read"].into_iter().collect(),
-            confidential: false,
-            origins: Vec::new(),
+            ..Client::default()
         };
         Policy {
             issuer: ISSUER.into(),

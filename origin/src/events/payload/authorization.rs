@@ -65,6 +65,19 @@ payloads! {
         /// When the access token ends.
         expires_at: Moment,
     }
+    /// A client got an access token for itself: a grant of one token.
+    Grant, 1: ClientTokenIssued {
+        /// The client.
+        client_id: Identifier,
+        /// How it proved who it is.
+        token_endpoint_auth_method: Identifier,
+        /// `jti` of the access token.
+        jti: Uuid,
+        /// What it may do.
+        scopes: Scopes,
+        /// When the access token ends.
+        expires_at: Moment,
+    }
     /// A refresh token was exchanged for its successor.
     Grant, 1: RefreshTokenRotated {
         /// The client.

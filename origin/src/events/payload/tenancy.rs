@@ -87,7 +87,7 @@ payloads! {
         restored_from: Option<i64>,
     }
     /// There is a client.
-    Client, 2: ClientRegistered {
+    Client, 3: ClientRegistered {
         /// `client_id`.
         client_id: Identifier,
         /// The project it belongs to.
@@ -102,9 +102,15 @@ payloads! {
         origins: Vec<WebOrigin>,
         /// What it may ask for.
         scopes: Scopes,
+        /// How it authenticates, where only one way is open to it; since version 3.
+        token_endpoint_auth_method: Option<Identifier>,
+        /// How it may get tokens; since version 3, before which it was `authorization_code` and `refresh_token`.
+        grant_types: Vec<Identifier>,
+        /// Thumbprints of its public keys (RFC 7638); since version 3.
+        keys: Vec<Identifier>,
     }
     /// A client is different now.
-    Client, 2: ClientUpdated {
+    Client, 3: ClientUpdated {
         /// `client_id`.
         client_id: Identifier,
         /// The project it belongs to.
@@ -119,6 +125,12 @@ payloads! {
         origins: Vec<WebOrigin>,
         /// What it may ask for.
         scopes: Scopes,
+        /// How it authenticates, where only one way is open to it; since version 3.
+        token_endpoint_auth_method: Option<Identifier>,
+        /// How it may get tokens; since version 3, before which it was `authorization_code` and `refresh_token`.
+        grant_types: Vec<Identifier>,
+        /// Thumbprints of its public keys (RFC 7638); since version 3.
+        keys: Vec<Identifier>,
         /// Whether it may do anything at all.
         enabled: bool,
     }

@@ -1,6 +1,7 @@
 //! The OAuth endpoints through the origin's own router, against a real Postgres.
 
 mod authorize;
+mod client_credentials;
 mod parallel;
 mod redeem;
 mod refresh;

@@ -234,11 +234,21 @@ pub(super) struct Client {
     pub(super) id: String,
     pub(super) name: Option<String>,
     pub(super) project: String,
+    #[serde(default)]
     pub(super) redirect_uris: Vec<String>,
     #[serde(default)]
     pub(super) scopes: Vec<String>,
     #[serde(default)]
     pub(super) origins: Vec<String>,
-    #[serde(default)]
-    pub(super) confidential: bool,
+    pub(super) confidential: Option<bool>,
+    pub(super) token_endpoint_auth_method: Option<String>,
+    pub(super) grant_types: Option<Vec<String>>,
+    pub(super) jwks: Option<KeySet>,
+}
+
+/// A JWK set (RFC 7517, 5).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeySet {
+    pub(super) keys: Vec<serde_json::Map<String, serde_json::Value>>,
 }
