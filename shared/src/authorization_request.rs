@@ -1,4 +1,4 @@
-//! What an authorization request must say (RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2, RFC 9207). Both doors read it here. It may not
+//! What an authorization request must say (RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2, RFC 9207, OpenID Connect Core §3.1.2.1). Both doors read it here. It may not
 //! redirect before client and redirect URI are known to be right (RFC 9700 §4.11).
 
 use alloc::{
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Parameters that must not come twice.
-const PARAMETERS: [&str; 9] = [
+const PARAMETERS: [&str; 15] = [
     "response_type",
     "client_id",
     "redirect_uri",
@@ -27,10 +27,57 @@ const PARAMETERS: [&str; 9] = [
     "code_challenge_method",
     "resource",
     "nonce",
+    "prompt",
+    "max_age",
+    "login_hint",
+    "response_mode",
+    "request",
+    "request_uri",
 ];
 
 /// The longest `state` that is carried, in bytes.
 const MAX_STATE_BYTES: usize = 2048;
+/// The longest `nonce` that is carried, in bytes.
+const MAX_NONCE_BYTES: usize = 512;
+/// The longest `login_hint`, in bytes: an address.
+const MAX_HINT_BYTES: usize = 254;
+/// The longest `max_age` that means something, in seconds: no session is older than a year.
+const MAX_AGE_SECONDS: u32 = 366 * 24 * 60 * 60;
+
+/// The scope that asks for an ID token (OpenID Connect Core §3.1.2.1).
+pub const OPENID: &str = "openid";
+/// Scopes that say something of a person, so that no client has them for itself.
+pub const PERSONAL_SCOPES: [&str; 4] = [OPENID, "email", "profile", "offline_access"];
+
+/// What `prompt` may say (OpenID Connect Core §3.1.2.1).
+pub const PROMPTS: [&str; 3] = ["none", "login", "consent"];
+
+/// What the client wants the person to be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// Nothing: where something would have to be asked, the client is told.
+    pub none: bool,
+    /// To sign in again.
+    pub login: bool,
+    /// To consent, whatever was allowed before.
+    pub consent: bool,
+}
+
+impl Prompt {
+    /// Reads the list; `None` when it has an unknown word, or `none` beside another.
+    fn parse(text: &str) -> Option<Self> {
+        let mut prompt = Self::default();
+        for word in text.split(' ').filter(|word| !word.is_empty()) {
+            match word {
+                "none" => prompt.none = true,
+                "login" => prompt.login = true,
+                "consent" => prompt.consent = true,
+                _ => return None,
+            }
+        }
+        (!(prompt.none && (prompt.login || prompt.consent))).then_some(prompt)
+    }
+}
 
 /// A request that may go on to the person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +96,14 @@ pub struct AuthorizationRequest {
     pub code_challenge: CodeChallenge,
     /// The audience of the access token.
     pub audience: String,
+    /// `nonce`, for the ID token.
+    pub nonce: Option<String>,
+    /// `prompt`.
+    pub prompt: Prompt,
+    /// How long ago the person may have proved who they are, in seconds (`max_age`).
+    pub max_age: Option<u32>,
+    /// The address that the person may be known by (`login_hint`).
+    pub login_hint: Option<String>,
 }
 
 /// Why a request ends.
@@ -185,6 +240,8 @@ impl AuthorizationRequest {
                 refuse(OAuthError::InvalidTarget, "resource is not a project or service of this client.")
             })?,
         };
+        let OpenId { nonce, prompt, max_age, login_hint } =
+            read_openid(parameters).map_err(|(error, description)| refuse(error, description))?;
         Ok(Self {
             client_id: client_id.into(),
             redirect_uri: redirect_uri.into(),
@@ -193,8 +250,52 @@ impl AuthorizationRequest {
             state: state.map(Into::into),
             code_challenge,
             audience,
+            nonce,
+            prompt,
+            max_age,
+            login_hint,
         })
     }
+}
+
+/// What OpenID Connect adds to a request.
+struct OpenId {
+    nonce: Option<String>,
+    prompt: Prompt,
+    max_age: Option<u32>,
+    login_hint: Option<String>,
+}
+
+fn read_openid(parameters: &Parameters) -> Result<OpenId, (OAuthError, &'static str)> {
+    use OAuthError::{InvalidRequest, RequestNotSupported, RequestUriNotSupported};
+    // A request object could say something else than the request; one that is not read must not be passed over (§6.1).
+    if parameters.get("request").is_some() {
+        return Err((RequestNotSupported, "request is not read here: send the parameters themselves."));
+    }
+    if parameters.get("request_uri").is_some() {
+        return Err((
+            RequestUriNotSupported,
+            "request_uri is not read here: send the parameters themselves.",
+        ));
+    }
+    if parameters.get("response_mode").is_some_and(|mode| mode != "query") {
+        return Err((InvalidRequest, "response_mode must be query."));
+    }
+    let nonce = parameters.get("nonce");
+    if nonce.is_some_and(|nonce| nonce.len() > MAX_NONCE_BYTES) {
+        return Err((InvalidRequest, "nonce is longer than 512 bytes."));
+    }
+    let prompt = Prompt::parse(parameters.get("prompt").unwrap_or_default())
+        .ok_or((InvalidRequest, "prompt must be none alone, or of login and consent."))?;
+    let max_age = match parameters.get("max_age").map(str::parse::<u32>) {
+        None => None,
+        Some(Ok(seconds)) => Some(seconds.min(MAX_AGE_SECONDS)),
+        Some(Err(_)) => return Err((InvalidRequest, "max_age must be a number of seconds.")),
+    };
+    // A hint is no more than that: one that cannot be an address is as good as none.
+    let login_hint =
+        parameters.get("login_hint").filter(|hint| hint.len() <= MAX_HINT_BYTES && hint.contains('@'));
+    Ok(OpenId { nonce: nonce.map(Into::into), prompt, max_age, login_hint: login_hint.map(Into::into) })
 }
 
 /// The audience of a project's tokens.
@@ -249,6 +350,36 @@ pub fn audience_for(policy: &Policy, client: &Client, resource: &str) -> Option<
 mod tests {
     use super::*;
     use crate::decide::sample::{self, ISSUER};
+
+    #[test]
+    fn what_openid_connect_adds_is_read_or_refused() {
+        let read = |query: &str| {
+            let parameters = Parameters::parse(query.as_bytes()).unwrap();
+            read_openid(&parameters).map_err(|(error, _)| error.code())
+        };
+        let all =
+            read("nonce=n&prompt=login+consent&max_age=0&login_hint=ann%40example.test&response_mode=query")
+                .unwrap();
+        assert_eq!(all.prompt, Prompt { none: false, login: true, consent: true });
+        assert_eq!((all.nonce.as_deref(), all.max_age), (Some("n"), Some(0)));
+        assert_eq!(all.login_hint.as_deref(), Some("ann@example.test"));
+        assert!(read("prompt=none").unwrap().prompt.none);
+        assert_eq!(read("login_hint=ann").unwrap().login_hint, None);
+        assert_eq!(read("max_age=4294967295").unwrap().max_age, Some(MAX_AGE_SECONDS));
+        let long = alloc::format!("nonce={}", "n".repeat(513));
+        for (query, error) in [
+            ("prompt=none+login", "invalid_request"),
+            ("prompt=select_account", "invalid_request"),
+            ("max_age=-1", "invalid_request"),
+            ("max_age=soon", "invalid_request"),
+            ("response_mode=fragment", "invalid_request"),
+            (long.as_str(), "invalid_request"),
+            ("request=a.b.c", "request_not_supported"),
+            ("request_uri=https%3A%2F%2Fapp.test%2Fr", "request_uri_not_supported"),
+        ] {
+            assert_eq!(read(query).err(), Some(error), "{query}");
+        }
+    }
 
     #[test]
     fn only_a_client_that_may_run_the_gateway_gets_tokens_for_it() {

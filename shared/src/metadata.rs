@@ -10,6 +10,7 @@ use alloc::{
 use serde_json::{Value, json};
 
 use crate::{
+    authorization_request::{OPENID, PROMPTS},
     client::{AuthMethod, GrantType},
     policy::Policy,
     time::UnixMillis,
@@ -18,19 +19,24 @@ use crate::{
 /// How long others may keep the documents: shorter than a key is published before it signs.
 pub const CACHE_CONTROL: &str = "public, max-age=60";
 
+/// The `acr` of a person who proved one factor: all that can be proved so far.
+pub const ONE_FACTOR: &str = "urn:gateward:acr:1";
+
 /// What a client may sign its assertions with.
 const ASSERTION_ALGORITHMS: [&str; 3] = ["EdDSA", "ES256", "RS256"];
 
-/// Authorization server metadata (RFC 8414 §2, RFC 9207 §3).
+/// Authorization server metadata (RFC 8414 §2, RFC 9207 §3, OpenID Connect Discovery §3).
 pub fn authorization_server(policy: &Policy) -> String {
     let issuer = &policy.issuer;
     let methods = AuthMethod::ALL.map(AuthMethod::name);
-    let scopes: BTreeSet<&str> = policy.clients.values().flat_map(|client| client.scopes.iter()).collect();
+    let of_clients = policy.clients.values().flat_map(|client| client.scopes.iter());
+    let scopes: BTreeSet<&str> = of_clients.chain([OPENID, "email", "profile"]).collect();
     json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/oauth/authorize"),
         "token_endpoint": format!("{issuer}/oauth/token"),
         "revocation_endpoint": format!("{issuer}/oauth/revoke"),
+        "userinfo_endpoint": format!("{issuer}/oauth/userinfo"),
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
@@ -42,6 +48,17 @@ pub fn authorization_server(policy: &Policy) -> String {
         "revocation_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["EdDSA"],
+        "claims_supported": [
+            "iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "email", "email_verified", "name",
+        ],
+        "acr_values_supported": [ONE_FACTOR],
+        "prompt_values_supported": PROMPTS,
+        "claims_parameter_supported": false,
+        "request_parameter_supported": false,
+        // Left out, it would mean true.
+        "request_uri_parameter_supported": false,
     })
     .to_string()
 }

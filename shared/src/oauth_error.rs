@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Error codes (RFC 6749 §4.1.2.1, §5.2; RFC 6750 §3.1; RFC 8707 §2; RFC 7009 §2.2.1).
+/// Error codes (RFC 6749 §4.1.2.1, §5.2; RFC 6750 §3.1; RFC 8707 §2; RFC 7009 §2.2.1; OpenID Connect Core §3.1.2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OAuthError {
@@ -24,6 +24,14 @@ pub enum OAuthError {
     InvalidTarget,
     /// The person said no.
     AccessDenied,
+    /// The person would have to sign in, and may not be asked (`prompt=none`).
+    LoginRequired,
+    /// The person would have to consent, and may not be asked.
+    ConsentRequired,
+    /// Request objects are not read here.
+    RequestNotSupported,
+    /// Nor are references to them.
+    RequestUriNotSupported,
     /// Something failed here.
     ServerError,
     /// Overloaded or down for a moment.
@@ -43,6 +51,10 @@ impl OAuthError {
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
             Self::AccessDenied => "access_denied",
+            Self::LoginRequired => "login_required",
+            Self::ConsentRequired => "consent_required",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
         }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{PendingRequest, in_words, remembered};
 use crate::database::{Actor, Component, Scope};
 use crate::http::{EdgeCaller, Origin};
-use crate::oauth;
+use crate::oauth::{self, Denial};
 use crate::pages::{FormTargets, OwnForm, PageFault, page, see_other};
 use crate::sessions::{self, Session};
 
@@ -58,12 +58,21 @@ pub(super) async fn show(
     let session = session_of(&origin, &headers).await?;
     let mut scope = open(&origin, &caller).await?;
     let request = PendingRequest::find(&mut scope, id).await?.ok_or(PageFault::RequestNotOpen)?;
-    let Some(session) = session else { return Ok(see_other(&format!("/sign-in?request={id}"))) };
+    let session = session.filter(|session| !request.wants_sign_in(session.auth_time));
+    let Some(session) = session else {
+        if request.is_silent() {
+            return end(scope, &origin, id, Denial::LoginRequired).await;
+        }
+        return Ok(see_other(&format!("/sign-in?request={id}")));
+    };
     if request.may_be_remembered() && remembered::covers(&mut scope, session.user_id, &request).await? {
         let grant_id = origin.policy.fresh_id("grant", &scope);
         let location = oauth::allow(&mut scope, &origin, id, &session, grant_id).await?;
         scope.commit().await?;
         return Ok(see_other(&location.ok_or(PageFault::RequestNotOpen)?));
+    }
+    if request.is_silent() {
+        return end(scope, &origin, id, Denial::ConsentRequired).await;
     }
     scope.rollback().await?;
     let template = ConsentPage {
@@ -77,6 +86,13 @@ pub(super) async fn show(
         csrf: session.csrf(),
     };
     Ok(page(StatusCode::OK, &template, &FormTargets::OwnAnd(request.redirect_uri.clone())))
+}
+
+/// Sends the person back without a code.
+async fn end(mut scope: Scope, origin: &Origin, id: Uuid, denial: Denial) -> Result<Response, PageFault> {
+    let location = oauth::deny(&mut scope, origin, id, denial).await?.ok_or(PageFault::RequestNotOpen)?;
+    scope.commit().await?;
+    Ok(see_other(&location))
 }
 
 /// `POST /consent`. The answer, what is remembered of it, its events and the code are one transaction.
@@ -100,12 +116,15 @@ pub(super) async fn submit(
     }
     let mut scope = open(&origin, &caller).await?;
     let request = PendingRequest::find(&mut scope, id).await?.ok_or(PageFault::RequestNotOpen)?;
+    if allowed && request.wants_sign_in(session.auth_time) {
+        return Ok(see_other(&format!("/sign-in?request={id}")));
+    }
     let location = if allowed {
         let grant_id = origin.policy.fresh_id("grant", &scope);
         remembered::remember(&mut scope, session.user_id, grant_id, &request).await?;
         oauth::allow(&mut scope, &origin, id, &session, grant_id).await?
     } else {
-        oauth::deny(&mut scope, &origin, id).await?
+        oauth::deny(&mut scope, &origin, id, Denial::ByThePerson).await?
     };
     // Answered at the same moment by another form of the same person: nothing of this one is kept.
     let location = location.ok_or(PageFault::RequestNotOpen)?;

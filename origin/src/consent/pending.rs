@@ -1,5 +1,6 @@
 //! An authorization request that waits for a person, as the pages show it.
 
+use time::OffsetDateTime;
 use url::{Host, Url};
 use uuid::Uuid;
 
@@ -26,6 +27,12 @@ pub struct PendingRequest {
     pub redirect_uri: String,
     /// What is asked for.
     pub scopes: Vec<String>,
+    /// Since when the person must have proved who they are.
+    pub authenticated_since: Option<OffsetDateTime>,
+    /// `none` or `consent`.
+    pub prompt: Option<String>,
+    /// The address that the person may be known by.
+    pub login_hint: Option<String>,
 }
 
 impl PendingRequest {
@@ -36,7 +43,9 @@ impl PendingRequest {
             "SELECT authorization_requests.id, oauth_clients.client_id, oauth_clients.name AS client_name,
                     oauth_clients.kind = 'confidential' AS is_confidential, projects.name AS project_name,
                     workspaces.id AS workspace_id, workspaces.name AS workspace_name,
-                    authorization_requests.redirect_uri, authorization_requests.scopes
+                    authorization_requests.redirect_uri, authorization_requests.scopes,
+                    authorization_requests.authenticated_since, authorization_requests.prompt,
+                    authorization_requests.login_hint
              FROM authorization_requests
              JOIN oauth_clients ON oauth_clients.client_id = authorization_requests.client_id
              JOIN projects ON projects.id = oauth_clients.project_id
@@ -51,8 +60,18 @@ impl PendingRequest {
         Ok(found)
     }
 
-    /// Whether an earlier yes may stand for this one. Never for a public client on the person's own machine: any program there can
-    /// claim to be it (RFC 8252, 8.6).
+    /// Whether nothing may be asked.
+    pub fn is_silent(&self) -> bool {
+        self.prompt.as_deref() == Some("none")
+    }
+
+    /// Whether a person who proved who they are at `auth_time` must do so again.
+    pub fn wants_sign_in(&self, auth_time: OffsetDateTime) -> bool {
+        self.authenticated_since.is_some_and(|since| auth_time < since)
+    }
+
+    /// Whether an earlier yes may stand for this one. Never where the client wants the person asked, nor for a public client on the person's own machine: any
+    /// program there can claim to be it (RFC 8252, 8.6).
     pub fn may_be_remembered(&self) -> bool {
         let is_remote = Url::parse(&self.redirect_uri).is_ok_and(|url| {
             let loopback = match url.host() {
@@ -63,7 +82,7 @@ impl PendingRequest {
             };
             url.scheme() == "https" && !loopback
         });
-        self.is_confidential || is_remote
+        self.prompt.as_deref() != Some("consent") && (self.is_confidential || is_remote)
     }
 
     /// Where the person goes afterwards, as they would say it.
@@ -92,6 +111,9 @@ mod tests {
             workspace_name: "Demo".to_owned(),
             redirect_uri: redirect_uri.to_owned(),
             scopes: Vec::new(),
+            authenticated_since: None,
+            prompt: None,
+            login_hint: None,
         }
     }
 

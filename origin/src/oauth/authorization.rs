@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use shared::{
-    authorization_request::{AuthorizationRequest, ErrorRedirect, location},
+    authorization_request::{AuthorizationRequest, ErrorRedirect, Prompt, location},
     code::AuthorizationCode,
     oauth_error::OAuthError,
     pkce::CodeChallenge,
@@ -85,8 +85,9 @@ pub(super) async fn begin(
     let scopes: Vec<&str> = request.scopes.iter().collect();
     let stored = sqlx::query(
         "INSERT INTO authorization_requests
-             (id, session_id, client_id, workspace_id, redirect_uri, scopes, state, code_challenge, resource, created_at, expires_at)
-         SELECT $1, $2, c.client_id, c.workspace_id, $4, $5, $6, $7, $8, $9, $10
+             (id, session_id, client_id, workspace_id, redirect_uri, scopes, state, code_challenge, resource, created_at, expires_at,
+              nonce, authenticated_since, prompt, login_hint)
+         SELECT $1, $2, c.client_id, c.workspace_id, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
          FROM oauth_clients AS c WHERE c.client_id = $3 AND c.enabled",
     )
     .bind(id)
@@ -99,9 +100,28 @@ pub(super) async fn begin(
     .bind(&request.audience)
     .bind(now)
     .bind(now + REQUEST_LIFETIME)
+    .bind(&request.nonce)
+    .bind(authenticated_since(request, now))
+    .bind(match request.prompt {
+        Prompt { none: true, .. } => Some("none"),
+        Prompt { consent: true, .. } => Some("consent"),
+        Prompt { .. } => None,
+    })
+    .bind(&request.login_hint)
     .execute(scope.connection())
     .await?;
     Ok((stored.rows_affected() == 1).then_some(id))
+}
+
+/// Since when the person must have proved who they are: to ask for a new sign-in is to allow none of before.
+pub(super) fn authenticated_since(
+    request: &AuthorizationRequest,
+    now: OffsetDateTime,
+) -> Option<OffsetDateTime> {
+    if request.prompt.login {
+        return Some(now);
+    }
+    request.max_age.map(|seconds| now - Duration::from_secs(seconds.into()))
 }
 
 /// The person allowed the request `id`: issues the code, and yields the `Location` to send the browser to once the scope is committed.
@@ -115,7 +135,7 @@ pub async fn allow(
     grant_id: Uuid,
 ) -> Result<Option<String>, AuthorizationError> {
     let person = person.into();
-    let Some(request) = Decided::take(scope, id, Some(person.session_id)).await? else { return Ok(None) };
+    let Some(request) = Decided::take(scope, id, Some(&person)).await? else { return Ok(None) };
     let now = scope.clock().now();
     let lifetime = origin.configuration.lifetimes.authorization_code;
     // A whole second: the code names it, and the edge compares it.
@@ -132,8 +152,8 @@ pub async fn allow(
     sqlx::query(
         "INSERT INTO oauth_authorization_codes
              (code_hash, workspace_id, user_id, session_id, client_id, redirect_uri, scopes, audience, code_challenge,
-              auth_time, amr, issued_at, expires_at, grant_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+              auth_time, amr, issued_at, expires_at, grant_id, nonce)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(&code.hash()[..])
     .bind(request.workspace_id)
@@ -149,6 +169,7 @@ pub async fn allow(
     .bind(now)
     .bind(expires_at)
     .bind(grant_id)
+    .bind(&request.nonce)
     .execute(scope.connection())
     .await?;
     let event = AuthorizationCodeIssued {
@@ -168,19 +189,38 @@ pub async fn allow(
     Ok(Some(location(&request.redirect_uri, &parameters)))
 }
 
-/// The person said no: the `Location` that tells the client so, once the scope is committed. `None` when the request is not open.
+/// Why a request ends without a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The person said no.
+    ByThePerson,
+    /// They would have to sign in, and may not be asked (`prompt=none`).
+    LoginRequired,
+    /// They would have to consent, and may not be asked.
+    ConsentRequired,
+}
+
+impl Denial {
+    pub(super) const fn in_words(self) -> (OAuthError, &'static str) {
+        match self {
+            Self::ByThePerson => (OAuthError::AccessDenied, "The person did not allow it."),
+            Self::LoginRequired => (OAuthError::LoginRequired, "The person would have to sign in."),
+            Self::ConsentRequired => (OAuthError::ConsentRequired, "The person would have to consent."),
+        }
+    }
+}
+
+/// The request `id` ends: the `Location` that tells the client why, once the scope is committed. `None` when the request is not open.
 pub async fn deny(
     scope: &mut Scope,
     origin: &Origin,
     id: Uuid,
+    denial: Denial,
 ) -> Result<Option<String>, AuthorizationError> {
     let Some(request) = Decided::take(scope, id, None).await? else { return Ok(None) };
-    let redirect = ErrorRedirect {
-        redirect_uri: request.redirect_uri,
-        error: OAuthError::AccessDenied,
-        description: "The person did not allow it.",
-        state: request.state,
-    };
+    let (error, description) = denial.in_words();
+    let redirect =
+        ErrorRedirect { redirect_uri: request.redirect_uri, error, description, state: request.state };
     Ok(Some(redirect.location(origin.issuer())))
 }
 
@@ -193,6 +233,7 @@ struct Decided {
     state: Option<String>,
     audience: String,
     code_challenge: CodeChallenge,
+    nonce: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -206,14 +247,16 @@ struct Row {
     state: Option<String>,
     audience: Option<String>,
     code_challenge: String,
+    nonce: Option<String>,
 }
 
 impl Decided {
-    /// One statement uses the request up. `session_id` is the session that allows it; to refuse, any may.
+    /// One statement uses the request up. `person` is who allows it, and must have proved who they are lately enough; to refuse, anybody
+    /// may.
     async fn take(
         scope: &mut Scope,
         id: Uuid,
-        session_id: Option<Uuid>,
+        person: Option<&SignedIn>,
     ) -> Result<Option<Self>, DatabaseError> {
         let now = scope.clock().now();
         let row: Option<Row> = sqlx::query_as(
@@ -221,15 +264,17 @@ impl Decided {
              FROM oauth_clients AS c, projects AS p
              WHERE r.id = $1 AND r.used_at IS NULL AND r.expires_at > $2
                AND c.client_id = r.client_id AND c.enabled AND p.id = c.project_id AND p.enabled
+               AND ($4::timestamptz IS NULL OR r.authenticated_since IS NULL OR r.authenticated_since <= $4)
                AND ($3 IS NULL OR r.session_id IS NULL OR r.session_id = $3
                     OR EXISTS (SELECT FROM sessions AS s
                                WHERE s.id = r.session_id AND (s.ended_at IS NOT NULL OR s.expires_at <= $2)))
              RETURNING r.client_id, r.workspace_id, r.redirect_uri, c.redirect_uris AS registered_uris, r.scopes,
-                       c.scopes AS registered_scopes, r.state, r.resource AS audience, r.code_challenge",
+                       c.scopes AS registered_scopes, r.state, r.resource AS audience, r.code_challenge, r.nonce",
         )
         .bind(id)
         .bind(now)
-        .bind(session_id)
+        .bind(person.map(|person| person.session_id))
+        .bind(person.map(|person| person.auth_time))
         .fetch_optional(scope.connection())
         .await?;
         Ok(row.and_then(Self::from_row))
@@ -249,6 +294,7 @@ impl Decided {
             state: row.state,
             audience: row.audience?,
             code_challenge: CodeChallenge::parse(&row.code_challenge)?,
+            nonce: row.nonce,
         })
     }
 }

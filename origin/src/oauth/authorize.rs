@@ -14,7 +14,10 @@ use shared::{
     problem::ProblemType,
 };
 
-use super::{authorization, form};
+use super::{
+    authorization::{self, Denial},
+    form,
+};
 use crate::{
     database::{Actor, Component, DatabaseError},
     http::{EdgeCaller, Origin, Refused},
@@ -86,6 +89,15 @@ pub(super) async fn authorize(
     let idle = origin.configuration.lifetimes.session_idle;
     let session = sessions::from_request(&origin.database, idle, &headers).await?;
 
+    let since = authorization::authenticated_since(&request, origin.clock.now());
+    let is_signed_in =
+        session.as_ref().is_some_and(|session| since.is_none_or(|since| since <= session.auth_time));
+    if request.prompt.none && !is_signed_in {
+        let (error, description) = Denial::LoginRequired.in_words();
+        let AuthorizationRequest { redirect_uri, state, .. } = request;
+        let redirect = ErrorRedirect { redirect_uri, error, description, state };
+        return Err(AuthorizeError::Redirect(redirect, origin.issuer().to_owned()));
+    }
     let actor = Actor::System(Component::AuthorizationServer);
     let mut scope = origin.database.scope(actor).await?.correlated(caller.correlation_id());
     let session_id = session.as_ref().map(|session| session.id);
@@ -94,7 +106,7 @@ pub(super) async fn authorize(
         .ok_or(AuthorizeError::Page("The application is not registered here, or has been disabled."))?;
     scope.commit().await?;
     // Whether the person must be asked is the consent page's to say; when not, it goes on by itself.
-    let page = if session_id.is_some() { "consent" } else { "sign-in" };
+    let page = if is_signed_in { "consent" } else { "sign-in" };
     Ok(see_other(&format!("/{page}?request={id}")))
 }
 

@@ -2,7 +2,7 @@
 //! would get another one with. It may not act for a person.
 
 use shared::{
-    authorization_request::{audience_for, audience_of},
+    authorization_request::{PERSONAL_SCOPES, audience_for, audience_of},
     form::Parameters,
     scope::Scopes,
 };
@@ -43,7 +43,9 @@ pub(super) async fn grant(
     asked: &Asked,
 ) -> Result<Tokens, TokenError> {
     let (origin, client) = (request.origin, request.client);
-    let scopes = request.authorize(&client.registered.scopes, asked.scopes.as_ref())?;
+    // What says something of a person is no client's own.
+    let own = PERSONAL_SCOPES.into_iter().collect::<Scopes>().missing_from(&client.registered.scopes);
+    let scopes = request.authorize(&own, asked.scopes.as_ref())?;
     // Without a grant of before there is nothing to narrow: what is asked for must be the client's.
     let audience = match request.target {
         None => audience_of(origin.issuer(), &client.registered.project),
@@ -57,7 +59,7 @@ pub(super) async fn grant(
         scopes,
         audience: vec![audience],
     };
-    let tokens = request.open(scope, &grant).await?;
+    let tokens = request.open(scope, &grant, None).await?;
     let event = ClientTokenIssued {
         client_id: Identifier::of(&client.client_id),
         token_endpoint_auth_method: Identifier::of(client.method.name()),

@@ -2,9 +2,12 @@
 //! audience and how it was proven, and what a token says is what the grant says, as far as the client may still have it. A flow may
 //! find out that there is a grant; it may not issue, nor widen one.
 
+use serde::Serialize;
 use shared::{
+    authorization_request::OPENID,
     client::GrantType,
     jwt::{Audience, Claims, SigningKey, TokenType},
+    metadata::ONE_FACTOR,
     refresh_token::RefreshToken,
     scope::Scopes,
 };
@@ -52,9 +55,6 @@ pub(super) struct Authenticated {
     pub(super) amr: Vec<String>,
 }
 
-/// The `acr` of a person who proved one factor.
-pub(super) const ONE_FACTOR: &str = "urn:gateward:acr:1";
-
 impl Subject {
     /// `sub`. A person's is a UUID, and no `client_id` has a colon: one can never be the other (RFC 9068 §5).
     pub(super) fn sub(&self, client_id: &str) -> String {
@@ -92,6 +92,8 @@ pub(super) struct Grant {
 pub(super) struct Tokens {
     pub(super) access: Issued,
     pub(super) refresh: Option<RefreshToken>,
+    /// The ID token, where the scopes have `openid` and the subject is a person.
+    pub(super) id_token: Option<String>,
 }
 
 /// An access token that was issued.
@@ -125,7 +127,13 @@ impl Request<'_> {
     }
 
     /// Begins a grant: stores it, and issues its first tokens. Only a person's has a refresh token, and only if the client may use it.
-    pub(super) async fn open(&self, scope: &mut Scope, grant: &Grant) -> Result<Tokens, TokenError> {
+    /// `nonce` is that of the authorization request.
+    pub(super) async fn open(
+        &self,
+        scope: &mut Scope,
+        grant: &Grant,
+        nonce: Option<String>,
+    ) -> Result<Tokens, TokenError> {
         let lifetimes = &self.origin.configuration.lifetimes;
         let refreshes =
             grant.subject.person().is_some() && self.client.registered.may_use(GrantType::RefreshToken);
@@ -156,7 +164,8 @@ impl Request<'_> {
         .execute(scope.connection())
         .await?;
         let access = self.access_token(scope, grant, scopes).await?;
-        Ok(Tokens { access, refresh })
+        let id_token = self.id_token(scope, grant, &access, nonce)?;
+        Ok(Tokens { access, refresh, id_token })
     }
 
     /// Goes on with a grant whose refresh token is rotated to `refresh`.
@@ -169,12 +178,42 @@ impl Request<'_> {
     ) -> Result<Tokens, TokenError> {
         let scopes = self.authorize(&grant.scopes, asked)?;
         let access = self.access_token(scope, grant, scopes).await?;
-        Ok(Tokens { access, refresh: Some(refresh) })
+        // Without the nonce: the client has checked it (OpenID Connect Core §12.2).
+        let id_token = self.id_token(scope, grant, &access, None)?;
+        Ok(Tokens { access, refresh: Some(refresh), id_token })
     }
 
     /// The refresh token of a generation.
     pub(super) fn refresh_token(&self, grant: &Grant, generation: u32) -> RefreshToken {
         self.origin.refresh_secrets.issue(grant.id, generation, &self.origin.randomness)
+    }
+
+    /// Signs an ID token (OpenID Connect Core §2), where one was asked for. It is for the client alone, so that there is no `azp`; and it
+    /// comes beside the access token over one connection, so that there is no `at_hash`.
+    fn id_token(
+        &self,
+        scope: &Scope,
+        grant: &Grant,
+        access: &Issued,
+        nonce: Option<String>,
+    ) -> Result<Option<String>, IssueError> {
+        let Subject::Person(person) = &grant.subject else { return Ok(None) };
+        if !access.scopes.iter().any(|scope| scope == OPENID) {
+            return Ok(None);
+        }
+        let claims = IdToken {
+            iss: self.origin.issuer(),
+            sub: grant.subject.sub(&self.client.client_id),
+            aud: &self.client.client_id,
+            exp: seconds(access.expires_at),
+            iat: seconds(scope.clock().now()),
+            auth_time: seconds(person.auth_time),
+            nonce,
+            acr: ONE_FACTOR,
+            amr: &person.amr,
+            sid: grant.id.to_string(),
+        };
+        self.key.sign(ID_TOKEN_TYPE, &claims).map(Some).ok_or(IssueError::Unsigned)
     }
 
     /// Signs an access token (RFC 9068) and stores its row.
@@ -229,6 +268,25 @@ impl Request<'_> {
         .await?;
         Ok(Issued { jwt, jti, scopes: claims.scope, expires_at })
     }
+}
+
+/// `typ` of an ID token: that of no token that opens anything (RFC 9068 §4).
+const ID_TOKEN_TYPE: &str = "JWT";
+
+/// Claims of an ID token.
+#[derive(Serialize)]
+struct IdToken<'a> {
+    iss: &'a str,
+    sub: String,
+    aud: &'a str,
+    exp: u64,
+    iat: u64,
+    auth_time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<String>,
+    acr: &'a str,
+    amr: &'a [String],
+    sid: String,
 }
 
 /// A moment as claims have it.

@@ -20,13 +20,14 @@ mod target;
 #[cfg(test)]
 pub(crate) mod tests;
 mod token;
+mod user_info;
 
 use axum::{
     Router,
     routing::{get, post},
 };
 
-pub use self::authorization::{AuthorizationError, SignedIn, allow, deny};
+pub use self::authorization::{AuthorizationError, Denial, SignedIn, allow, deny};
 pub use self::client::ClientSecret;
 pub use self::client_key::{ClientKey, ClientKeyFault};
 pub use self::grant::{end as end_grant, end_of_session as end_grants_of_session};
@@ -40,4 +41,5 @@ pub fn routes() -> Router<Origin> {
         .route("/oauth/authorize", get(authorize::authorize).post(authorize::authorize))
         .route("/oauth/token", post(token::token))
         .route("/oauth/revoke", post(revoke::revoke))
+        .route("/oauth/userinfo", get(user_info::user_info).post(user_info::user_info))
 }

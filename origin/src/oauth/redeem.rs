@@ -68,6 +68,7 @@ struct Consumed {
     auth_time: OffsetDateTime,
     amr: Vec<String>,
     grant_id: Uuid,
+    nonce: Option<String>,
     is_active: bool,
 }
 
@@ -103,7 +104,7 @@ pub(super) async fn redeem(
          FROM user_accounts AS u
          WHERE a.code_hash = $1 AND a.used_at IS NULL AND a.expires_at > $5 AND a.client_id = $2
            AND a.code_challenge = $3 AND ($4::text IS NULL OR a.redirect_uri = $4) AND u.id = a.user_id
-         RETURNING a.workspace_id, a.user_id, a.session_id, a.redirect_uri, a.scopes, a.audience, a.auth_time, a.amr, a.grant_id,
+         RETURNING a.workspace_id, a.user_id, a.session_id, a.redirect_uri, a.scopes, a.audience, a.auth_time, a.amr, a.grant_id, a.nonce,
                    u.status = 'active' AS is_active",
     )
     .bind(&presented.code.hash()[..])
@@ -131,7 +132,7 @@ pub(super) async fn redeem(
         scopes: Scopes::parse(&code.scopes.join(" ")).ok_or(TokenError::InvalidCode)?,
         audience: code.audience,
     };
-    let tokens = request.open(scope, &grant).await?;
+    let tokens = request.open(scope, &grant, code.nonce).await?;
     let event = TokensIssued {
         user_id: code.user_id,
         client_id: Identifier::of(&client.client_id),

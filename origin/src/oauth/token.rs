@@ -168,6 +168,8 @@ struct Answer {
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
     scope: String,
 }
 
@@ -243,6 +245,7 @@ fn answer(origin: &Origin, tokens: Tokens) -> Response {
         token_type: "Bearer",
         expires_in: origin.configuration.lifetimes.access_token.as_secs(),
         refresh_token: tokens.refresh.map(|token| token.to_text()),
+        id_token: tokens.id_token,
         scope: tokens.access.scopes.to_string(),
     };
     let headers = [

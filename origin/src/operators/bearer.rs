@@ -11,7 +11,7 @@ use shared::{
 };
 
 /// The token of the one `Authorization` header (RFC 6750 §2.1).
-pub(super) fn token_of(headers: &HeaderMap) -> Result<&str, Refusal> {
+pub(crate) fn token_of(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (value, None) = (values.next().ok_or_else(Refusal::credential_missing)?, values.next()) else {
         return Err(several());
@@ -36,7 +36,7 @@ fn several() -> Refusal {
 }
 
 /// Judges a token of this gateway's own keys. Shared secrets are not believed here: what they sign names no workspace.
-pub(super) fn verify(
+pub(crate) fn verify(
     active: &ActivePolicy,
     token: &str,
     now: UnixMillis,

@@ -5,7 +5,7 @@
 //! A handler takes [`Operator`] as an argument, asks [`Operator::require`], and works in [`Operator::scope`], which sees the operator's
 //! workspace only. It may not take a workspace from anywhere else.
 
-mod bearer;
+pub(crate) mod bearer;
 #[cfg(test)]
 pub(crate) mod test_tokens;
 #[cfg(test)]
@@ -143,7 +143,7 @@ fn is_for_the_gateway(claims: &Claims, issuer: &str) -> bool {
 }
 
 /// What was revoked a moment ago is refused here at once: the table is asked, not the policy.
-async fn is_revoked(scope: &mut Scope, claims: &Claims) -> Result<bool, DatabaseError> {
+pub(crate) async fn is_revoked(scope: &mut Scope, claims: &Claims) -> Result<bool, DatabaseError> {
     let issued_at = i64::try_from(claims.iat)
         .ok()
         .and_then(|second| OffsetDateTime::from_unix_timestamp(second).ok())

@@ -66,7 +66,8 @@ pub(super) async fn show(
     }
     let pending = pending(&origin, id).await?;
     let client_name = pending.as_ref().map(|pending| pending.client_name.as_str());
-    Ok(EmailPage { client_name, request: id, email: "", fault: None }.respond(StatusCode::OK))
+    let email = pending.as_ref().and_then(|pending| pending.login_hint.as_deref()).unwrap_or_default();
+    Ok(EmailPage { client_name, request: id, email, fault: None }.respond(StatusCode::OK))
 }
 
 /// `POST /sign-in`.

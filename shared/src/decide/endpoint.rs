@@ -9,7 +9,8 @@ pub enum Endpoint {
     Ping,
     /// `/metrics`.
     Metrics,
-    /// `/.well-known/oauth-authorization-server` (RFC 8414 §3).
+    /// `/.well-known/oauth-authorization-server` (RFC 8414 §3), and `/.well-known/openid-configuration` (OpenID Connect Discovery §4),
+    /// which is the same document.
     ServerMetadata,
     /// `/.well-known/jwks.json`.
     JwkSet,
@@ -19,6 +20,8 @@ pub enum Endpoint {
     Token,
     /// `/oauth/revoke`.
     Revoke,
+    /// `/oauth/userinfo`.
+    UserInfo,
     /// A page or asset of the origin.
     Page,
     /// An endpoint of the operators' interface, `/v1/…`: the origin's, which judges its credentials by itself.
@@ -65,11 +68,16 @@ impl Endpoint {
         match segments {
             ("ping", None, _) => Self::Ping,
             ("metrics", None, _) => Self::Metrics,
-            (".well-known", Some("oauth-authorization-server"), None) => Self::ServerMetadata,
+            (".well-known", Some("oauth-authorization-server" | "openid-configuration"), None) => {
+                Self::ServerMetadata
+            }
             (".well-known", Some("jwks.json"), None) => Self::JwkSet,
-            ("oauth", Some("authorize"), None) => Self::Authorize,
-            ("oauth", Some("token"), None) => Self::Token,
-            ("oauth", Some("revoke"), None) => Self::Revoke,
+            ("oauth", Some(name), None) => Self::of_oauth(name),
+            // The same under another name: whoever comes by it meets the same rules.
+            ("api", Some("v1"), Some("oauth")) => match (path.segment(3), path.segment(4)) {
+                (Some(name), None) => Self::of_oauth(name),
+                _ => Self::Nothing,
+            },
             ("" | "account" | "consent" | "sign-out", None, _)
             | ("sign-in", _, None)
             | ("assets", Some(_), None)
@@ -85,6 +93,16 @@ impl Endpoint {
         }
     }
 
+    fn of_oauth(name: &str) -> Self {
+        match name {
+            "authorize" => Self::Authorize,
+            "token" => Self::Token,
+            "revoke" => Self::Revoke,
+            "userinfo" => Self::UserInfo,
+            _ => Self::Nothing,
+        }
+    }
+
     /// The endpoint's name in logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
@@ -95,6 +113,7 @@ impl Endpoint {
             Self::Authorize => "authorize",
             Self::Token => "token",
             Self::Revoke => "revoke",
+            Self::UserInfo => "userinfo",
             Self::Page => "page",
             Self::Api => "api",
             Self::Sync => "sync",
@@ -118,7 +137,7 @@ impl Endpoint {
     /// Whether this request presents a secret that could be guessed.
     pub const fn takes_credentials(self, method: &str) -> bool {
         match self {
-            Self::Token | Self::Revoke | Self::Api | Self::Sync => true,
+            Self::Token | Self::Revoke | Self::UserInfo | Self::Api | Self::Sync => true,
             Self::Page => matches!(method.as_bytes(), b"POST"),
             _ => false,
         }

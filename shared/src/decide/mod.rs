@@ -183,6 +183,7 @@ fn judge(
         }
         Endpoint::Token => oauth::with_cors(gate, facts, oauth::token(gate, facts, memory, now)),
         Endpoint::Revoke => oauth::with_cors(gate, facts, oauth::revoke(gate, facts, memory, now)),
+        Endpoint::UserInfo => oauth::user_info(facts),
         Endpoint::Page => page(facts, &path, query),
         Endpoint::Api => api(facts, &path, query),
         Endpoint::Sync => sync(facts, &path, query),

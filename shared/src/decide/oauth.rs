@@ -122,6 +122,19 @@ pub(super) fn revoke(
     Ok(Verdict::Origin(ToOrigin::new("/oauth/revoke".into(), "")))
 }
 
+/// `/oauth/userinfo`, by GET or POST (OpenID Connect Core §5.3.1). Whose the token is, and whether it is still good, the origin knows.
+pub(super) fn user_info(facts: &Facts<'_>) -> Result<Verdict, Refusal> {
+    match facts.method {
+        "GET" | "HEAD" | "POST" => {}
+        _ => return Err(Refusal::method_not_allowed("GET, HEAD, POST")),
+    }
+    if facts.authorization.is_none() {
+        return Err(Refusal::credential_missing());
+    }
+    // Nothing of the query or of a body counts: neither is where a token belongs (RFC 9700 §4.3.2).
+    Ok(Verdict::Origin(ToOrigin::new("/oauth/userinfo".into(), "")))
+}
+
 /// Lets a page of the client's own origins read the answer, also a refusal. Without a client nobody vouches for the page.
 pub(super) fn with_cors(
     gate: &Gate<'_>,

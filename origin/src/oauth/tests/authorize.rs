@@ -1,7 +1,11 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{http::test_origin::ISSUER, oauth::deny, test_database};
+use crate::{
+    http::test_origin::ISSUER,
+    oauth::{Denial, deny},
+    test_database,
+};
 
 /// Session, scopes, audience and state of a stored request.
 type Row = (Option<Uuid>, Vec<String>, String, Option<String>);
@@ -116,13 +120,13 @@ async fn a_request_is_decided_once() {
 
         let actor = Actor::System(Component::AuthorizationServer);
         let mut scope = databases.database.scope(actor).await.unwrap();
-        assert_eq!(deny(&mut scope, &stage.test.origin, id).await.unwrap(), None);
+        assert_eq!(deny(&mut scope, &stage.test.origin, id, Denial::ByThePerson).await.unwrap(), None);
         scope.rollback().await.unwrap();
 
         let id = stage.begin("app", REDIRECT, "").await;
         let mut scope =
             databases.database.scope(Actor::System(Component::AuthorizationServer)).await.unwrap();
-        let location = deny(&mut scope, &stage.test.origin, id).await.unwrap().unwrap();
+        let location = deny(&mut scope, &stage.test.origin, id, Denial::ByThePerson).await.unwrap().unwrap();
         scope.commit().await.unwrap();
         assert_eq!(value_of(&parameters_of(&location), "error"), "access_denied");
         assert_eq!(stage.allow(id, SESSION).await, None);

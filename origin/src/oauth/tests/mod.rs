@@ -2,6 +2,7 @@
 
 mod authorize;
 mod client_credentials;
+mod openid;
 mod parallel;
 mod redeem;
 mod refresh;

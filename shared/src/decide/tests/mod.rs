@@ -395,7 +395,7 @@ fn headers_are_bounded_in_number_and_length() {
 
 #[test]
 fn only_where_something_can_be_ended_is_a_newer_policy_looked_for() {
-    for target in ["/oauth/revoke", "/sign-out", "/account", "/account?x=1"] {
+    for target in ["/oauth/revoke", "/api/v1/oauth/revoke", "/sign-out", "/account", "/account?x=1"] {
         assert!(may_revoke("POST", target), "{target}");
         assert!(!may_revoke("GET", target), "{target}");
     }
