@@ -46,7 +46,7 @@ fn all_faults_of_a_destination_are_named_at_once_and_no_secret_is_repeated() {
         "has a url that is http on a host that is not loopback",
         "DESTINATION_HOOKS_SECRETS has a whsec_",
         "FORWARDER_LEASE is too short for the timeout_seconds of destination hooks",
-        "Set it to 120",
+        "Set it to 140",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }

@@ -16,8 +16,8 @@ use crate::outbox::destination::webhook::{MOST_SECRETS, Secret, Settings};
 
 /// How long a request may take unless its options say otherwise, as long as the lease bears it.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// A call of the forwarder may take a quarter of its lease, and takes up to one and a half requests.
-const REQUESTS_PER_LEASE: u32 = 6;
+/// A call of the forwarder may take a quarter of its lease, and takes up to one and a half requests: with some time to spare.
+const REQUESTS_PER_LEASE: u32 = 7;
 
 /// The options of a webhook's row.
 #[derive(Debug, Default, Deserialize)]

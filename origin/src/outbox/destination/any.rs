@@ -70,7 +70,7 @@ impl AnyDestination {
             }
             "nats" => {
                 let settings = configuration::nats_settings(source, name, options)?;
-                Ok(Self::Nats(Box::new(Nats::new(settings, randomness.clone()))))
+                Ok(Self::Nats(Box::new(Nats::new(settings, clock.clone(), randomness.clone()))))
             }
             unknown => Err(Faults::of_unknown_kind(name, unknown)),
         }
@@ -89,7 +89,11 @@ impl AnyDestination {
             }
             Self::Webhook(webhook) => {
                 let id = surroundings.randomness.uuid(&surroundings.clock).to_string();
-                webhook.check(&id).await.map(|()| format!("it accepted the signed test message {id}"))
+                webhook.check(&id).await.map(|()| {
+                    let keys = webhook.public_keys();
+                    let verify = if keys.is_empty() { "" } else { "; it can be verified with " };
+                    format!("it accepted the signed test message {id}{verify}{}", keys.join(" "))
+                })
             }
             Self::Nats(nats) => nats.check().await.map(|stream| format!("its events go to stream {stream}")),
         }

@@ -5,6 +5,7 @@ mod aggregates;
 mod any;
 mod message;
 pub mod nats;
+mod pace;
 mod postgres;
 pub mod postgrest;
 mod registered;

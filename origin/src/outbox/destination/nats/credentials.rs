@@ -43,6 +43,18 @@ impl Credentials {
         Ok(Self::File { jwt: jwt.to_owned(), key: Box::new(key) })
     }
 
+    /// Whether a text repeats one of the secrets.
+    pub(super) fn stands_in(&self, text: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::User { password: secret, .. } | Self::Token(secret) => {
+                !secret.is_empty() && text.contains(secret.as_str())
+            }
+            // The seed never leaves; the JWT opens nothing without it, but is nobody's business.
+            Self::File { jwt, .. } => text.contains(jwt),
+        }
+    }
+
     /// The members of CONNECT that open the server.
     pub(super) fn members(&self, nonce: Option<&str>) -> Map<String, Value> {
         let mut members = Map::new();

@@ -8,7 +8,7 @@ mod credentials;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::RootCertStore;
 use serde::Deserialize;
@@ -17,11 +17,19 @@ use uuid::Uuid;
 
 use self::connection::{Connection, ConnectionFault, Message};
 pub use self::credentials::Credentials;
-use super::{DeliveryFault, Destination, Undelivered, aggregates::by_aggregate, message};
-use crate::{clock::Randomness, egress::shortened, outbox::Delivery};
+use super::{DeliveryFault, Destination, Undelivered, aggregates::by_aggregate, message, pace::Pace};
+use crate::{
+    clock::{Clock, Randomness},
+    egress::shortened,
+    outbox::Delivery,
+};
 
 /// Messages under way at once.
 const UNDER_WAY: usize = 256;
+/// Rows of a call: at first, and at most.
+const ROWS: (usize, usize) = (256, 1_000);
+/// From the beginning of a call: no message is begun after it. With the time of an acknowledgement it is less than a forwarder waits.
+const WINDOW: Duration = Duration::from_millis(2_500);
 /// How long an acknowledgement may take.
 const ACKNOWLEDGEMENT: Duration = Duration::from_secs(4);
 /// `JSStreamMessageExceedsMaximumErr`: the stream takes no message of this size.
@@ -70,7 +78,9 @@ impl std::fmt::Debug for Settings {
 /// A stream.
 pub struct Nats {
     settings: Settings,
+    clock: Clock,
     randomness: Randomness,
+    pace: Pace,
     /// The connection of the last call, where it ended well.
     kept: Mutex<Option<Connection>>,
 }
@@ -107,8 +117,8 @@ struct Progress {
 
 impl Nats {
     /// A stream; nothing is connected to yet.
-    pub fn new(settings: Settings, randomness: Randomness) -> Self {
-        Self { settings, randomness, kept: Mutex::new(None) }
+    pub fn new(settings: Settings, clock: Clock, randomness: Randomness) -> Self {
+        Self { settings, clock, randomness, pace: Pace::new(ROWS.0, ROWS.1), kept: Mutex::new(None) }
     }
 
     /// Connects, and asks for the stream that takes our subjects.
@@ -118,14 +128,14 @@ impl Nats {
             streams: Option<Vec<String>>,
             error: Option<StreamError>,
         }
-        let mut connection = self.connect().await.map_err(|fault| away(&fault))?;
+        let mut connection = self.connect().await.map_err(|fault| self.away(&fault))?;
         let subject = format!("{}.>", self.settings.prefix);
         let asked = serde_json::json!({ "subject": subject }).to_string();
         let answer = async {
             connection.request("$JS.API.STREAM.NAMES", 0, asked.as_bytes()).await?;
             connection.message().await
         };
-        let answer = self.in_time(answer).await.map_err(|fault| away(&fault))?;
+        let answer = self.in_time(answer).await.map_err(|fault| self.away(&fault))?;
         if answer.status == Some(503) {
             return Err(DeliveryFault::outage("the server has no JetStream, or none for this account"));
         }
@@ -166,12 +176,15 @@ impl Nats {
         connection: &mut Connection,
         batch: &[Delivery],
         progress: &mut Progress,
+        started: Instant,
     ) -> Result<(), DeliveryFault> {
         loop {
-            while progress.under_way.len() < UNDER_WAY {
+            while progress.under_way.len() < UNDER_WAY && started.elapsed() < WINDOW {
                 let Some(mut group) = progress.waiting.pop_front() else { break };
-                let Some(index) = group.pop_front() else { continue };
-                let Some(row) = batch.get(index) else { continue };
+                let Some((index, row)) = group.pop_front().and_then(|index| Some((index, batch.get(index)?)))
+                else {
+                    continue;
+                };
                 match self.publish(connection, index, row).await {
                     Ok(()) => drop(progress.under_way.insert(index, group)),
                     // What follows it in its aggregate stays, too.
@@ -186,7 +199,7 @@ impl Nats {
                 connection.flush().await?;
                 connection.message().await
             };
-            let answer = self.in_time(answer).await.map_err(|fault| away(&fault))?;
+            let answer = self.in_time(answer).await.map_err(|fault| self.away(&fault))?;
             let number = connection.number(&answer);
             let Some((index, rest)) =
                 number.and_then(|index| Some((index, progress.under_way.remove(&index)?)))
@@ -219,7 +232,7 @@ impl Nats {
                 "it is larger than the {most} bytes the server takes"
             )));
         }
-        connection.publish(&subject, index, &headers, &body).await.map_err(|fault| away(&fault))
+        connection.publish(&subject, index, &headers, &body).await.map_err(|fault| self.away(&fault))
     }
 
     /// `{prefix}.{aggregate_type}.{event_type}`. What could be read as more than one token, or as a wildcard, is none.
@@ -250,6 +263,18 @@ impl Nats {
         }
     }
 
+    /// What a server says can hold what it was told.
+    fn away(&self, fault: &ConnectionFault) -> DeliveryFault {
+        let Settings { servers, credentials, .. } = &self.settings;
+        let all = servers.iter().map(|server| &server.credentials).chain([credentials]);
+        let said = fault.to_string();
+        DeliveryFault::outage(if all.into_iter().any(|one| one.stands_in(&said)) {
+            "the server refuses, and repeats the credentials".to_owned()
+        } else {
+            said
+        })
+    }
+
     fn no_stream(&self, subject: &str) -> DeliveryFault {
         let prefix = &self.settings.prefix;
         DeliveryFault::outage(format!(
@@ -262,30 +287,41 @@ impl Nats {
 
 impl Destination for Nats {
     async fn deliver(&self, batch: &[Delivery]) -> Result<(), Undelivered> {
+        let started = self.clock.instant();
         let mut kept = self.kept.lock().await;
-        let mut connection = self.connection(kept.take()).await.map_err(|fault| away(&fault))?;
+        let mut connection = self.connection(kept.take()).await.map_err(|fault| self.away(&fault))?;
         let mut progress = Progress { waiting: by_aggregate(batch), ..Progress::default() };
-        let carried = self.carry(&mut connection, batch, &mut progress).await;
+        let carried = self.carry(&mut connection, batch, &mut progress, started).await;
+        let Progress { waiting, delivered, refused, .. } = progress;
+        let ran_out = carried.is_ok() && waiting.iter().any(|group| !group.is_empty());
+        self.pace.learn(WINDOW, started.elapsed(), batch.len(), delivered.len(), ran_out);
         let fault = match carried {
             Ok(()) => {
                 *kept = Some(connection);
-                progress.refused
+                let slow = || {
+                    DeliveryFault::outage(format!(
+                        "it is slow: {} of {} events in time",
+                        delivered.len(),
+                        batch.len()
+                    ))
+                };
+                refused.or_else(|| ran_out.then(slow))
             }
             // What is under way still is not acknowledged: it comes again on another connection.
             Err(fault) => Some(fault),
         };
         match fault {
             None => Ok(()),
-            Some(fault) => Err(Undelivered { delivered: progress.delivered, fault }),
+            Some(fault) => Err(Undelivered { delivered, fault }),
         }
+    }
+
+    fn most_rows(&self) -> usize {
+        self.pace.rows()
     }
 }
 
 fn said(error: &StreamError) -> String {
     let description = error.description.as_deref().unwrap_or("it does not say why");
     format!("the stream refuses: {}", shortened(&description))
-}
-
-fn away(fault: &ConnectionFault) -> DeliveryFault {
-    DeliveryFault::outage(fault.to_string())
 }

@@ -10,6 +10,7 @@ use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use ed25519_dalek::{Signer, SigningKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512_256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -19,7 +20,7 @@ use super::{
     credentials::tests::{base32, seed_text, with_checksum},
 };
 use crate::{
-    clock::Randomness,
+    clock::{Clock, Randomness},
     egress::test_server::roots,
     outbox::destination::{DeliveryFault, Destination, Undelivered, test_rows::rows},
 };
@@ -93,7 +94,7 @@ impl NatsServer {
     }
 
     fn nats(&self) -> Nats {
-        Nats::new(self.settings(Credentials::None), Randomness::System)
+        Nats::new(self.settings(Credentials::None), Clock::System, Randomness::System)
     }
 
     /// Asks JetStream's own interface.
@@ -248,10 +249,10 @@ async fn users_and_tokens_open_a_server_and_what_is_wrong_is_said_without_them()
         ("authorization { token: right }", token("right"), token("hunter2")),
     ] {
         let server = NatsServer::start(configuration).await;
-        let nats = Nats::new(server.settings(right), Randomness::System);
+        let nats = Nats::new(server.settings(right), Clock::System, Randomness::System);
         assert!(reason(&nats.check().await.unwrap_err()).contains("no stream"));
         for refused in [wrong, Credentials::None] {
-            let nats = Nats::new(server.settings(refused), Randomness::System);
+            let nats = Nats::new(server.settings(refused), Clock::System, Randomness::System);
             let fault = nats.deliver(&rows(&[1])).await.unwrap_err().fault;
             assert!(reason(&fault).contains("Authorization Violation"), "{fault}");
             assert!(!fault.to_string().contains("hunter2") && !format!("{nats:?}").contains("hunter2"));
@@ -264,8 +265,38 @@ async fn users_and_tokens_open_a_server_and_what_is_wrong_is_said_without_them()
         Server { host: "127.0.0.1".to_owned(), port: 1, is_tls: false, credentials: Credentials::None };
     settings.servers.insert(0, away);
     assert!(
-        reason(&Nats::new(settings, Randomness::System).check().await.unwrap_err()).contains("no stream")
+        reason(&Nats::new(settings, Clock::System, Randomness::System).check().await.unwrap_err())
+            .contains("no stream")
     );
+}
+
+#[tokio::test]
+async fn a_server_that_repeats_the_password_has_it_withheld() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let echo = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"INFO {\"headers\":true,\"max_payload\":1000}\r\n").await.unwrap();
+        let mut connect = vec![0; 4096];
+        let read = stream.read(&mut connect).await.unwrap();
+        let line = String::from_utf8_lossy(&connect[..read]).lines().next().unwrap().to_owned();
+        stream.write_all(format!("-ERR 'no such user: {line}'\r\n").as_bytes()).await.unwrap();
+    });
+    let credentials =
+        Credentials::User { user: "u".to_owned(), password: Zeroizing::new("hunter2".to_owned()) };
+    let server = Server { host: "127.0.0.1".to_owned(), port, is_tls: false, credentials };
+    let settings = Settings {
+        servers: vec![server],
+        credentials: Credentials::None,
+        roots: roots(),
+        prefix: "a".to_owned(),
+    };
+    let fault = Nats::new(settings, Clock::System, Randomness::System).check().await.unwrap_err();
+    assert!(
+        reason(&fault).contains("repeats the credentials") && !fault.to_string().contains("hunter2"),
+        "{fault}"
+    );
+    echo.await.unwrap();
 }
 
 #[tokio::test]
@@ -276,7 +307,7 @@ async fn a_permission_that_is_missing_is_said() {
     .await;
     let credentials =
         Credentials::User { user: "gateward".to_owned(), password: Zeroizing::new("right".to_owned()) };
-    let nats = Nats::new(server.settings(credentials), Randomness::System);
+    let nats = Nats::new(server.settings(credentials), Clock::System, Randomness::System);
     let fault = nats.deliver(&rows(&[1])).await.unwrap_err().fault;
     assert!(reason(&fault).contains("Permissions Violation for Publish"), "{fault}");
 }
@@ -290,14 +321,14 @@ async fn tls_is_spoken_where_the_scheme_or_the_server_says_so_and_only_with_the_
     for is_tls in [true, false] {
         let mut settings = tls.settings(Credentials::None);
         settings.servers[0].is_tls = is_tls;
-        let fault = Nats::new(settings, Randomness::System).check().await.unwrap_err();
+        let fault = Nats::new(settings, Clock::System, Randomness::System).check().await.unwrap_err();
         assert!(reason(&fault).contains("TLS failed"), "{fault}");
     }
     // A server in the clear is not spoken to where TLS is asked for.
     let plain = NatsServer::start("").await;
     let mut settings = plain.settings(Credentials::None);
     settings.servers[0].is_tls = true;
-    let fault = Nats::new(settings, Randomness::System).check().await.unwrap_err();
+    let fault = Nats::new(settings, Clock::System, Randomness::System).check().await.unwrap_err();
     assert!(reason(&fault).contains("TLS failed") || reason(&fault).contains("connection"), "{fault}");
 }
 
@@ -355,9 +386,9 @@ async fn a_credentials_file_opens_a_server_that_knows_no_passwords() {
     let stream = json!({"name": "EVENTS", "subjects": ["acme.events.>"], "storage": "memory"});
     let made = server.ask(file(3), "$JS.API.STREAM.CREATE.EVENTS", &stream).await;
     assert!(made["error"].is_null(), "{made}");
-    let nats = Nats::new(server.settings(file(3)), Randomness::System);
+    let nats = Nats::new(server.settings(file(3)), Clock::System, Randomness::System);
     nats.deliver(&rows(&[1, 2])).await.unwrap();
-    let stranger = Nats::new(server.settings(file(4)), Randomness::System);
+    let stranger = Nats::new(server.settings(file(4)), Clock::System, Randomness::System);
     let fault = stranger.check().await.unwrap_err();
     assert!(reason(&fault).contains("Authorization Violation"), "{fault}");
 }

@@ -95,7 +95,10 @@ async fn a_refusal_is_told_from_an_outage_and_neither_shows_the_key_or_a_rows_va
     assert!(
         matches!(&outage, DeliveryFault::Outage { retry_after: Some(after), .. } if *after == Duration::from_secs(30))
     );
-    server.behave(error("401 Unauthorized", "", "PGRST301"));
+    server.behave(Behaviour::answer(|received| {
+        let body = json!({"code": "X", "message": format!("bad key {}", received.header("apikey").unwrap())});
+        answer("401 Unauthorized", "", &body.to_string())
+    }));
     let misconfigured = postgrest.deliver(&rows(&[1])).await.unwrap_err().fault;
     let elsewhere = TestServer::start(created()).await;
     let location = format!("Location: {}\r\n", elsewhere.http("/"));

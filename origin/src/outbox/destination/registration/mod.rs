@@ -138,9 +138,10 @@ pub enum RegistrationError {
         /// Events it would not take.
         failed: i64,
     },
-    /// Transactions that append have been open for too long.
+    /// Others have been in the way for too long.
     #[error(
-        "nothing was changed: a transaction that appends events has been open for five seconds; try again"
+        "nothing was changed: a transaction that appends events, or another change of destinations, has been open for five seconds; \
+         try again"
     )]
     Busy,
     /// The change could not be recorded.

@@ -10,10 +10,7 @@ mod verdict;
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -27,7 +24,8 @@ use url::{Position, Url};
 
 pub use self::signature::Secret;
 use super::{
-    DeliveryFault, Destination, Undelivered, aggregates::by_aggregate, message, retry_after::retry_after,
+    DeliveryFault, Destination, Undelivered, aggregates::by_aggregate, message, pace::Pace,
+    retry_after::retry_after,
 };
 use crate::{
     clock::Clock,
@@ -61,8 +59,7 @@ pub struct Webhook {
     client: Client,
     settings: Arc<Settings>,
     clock: Clock,
-    /// How many rows it takes in about the time of one request at most.
-    rows: AtomicUsize,
+    pace: Pace,
 }
 
 /// An event ready to be signed.
@@ -88,7 +85,12 @@ struct Progress {
 impl Webhook {
     /// A receiver; nothing is connected to yet.
     pub fn new(client: Client, settings: Settings, clock: Clock) -> Self {
-        Self { client, settings: Arc::new(settings), clock, rows: AtomicUsize::new(ROWS.0) }
+        Self { client, settings: Arc::new(settings), clock, pace: Pace::new(ROWS.0, ROWS.1) }
+    }
+
+    /// What receivers verify with: the public halves of its keys. Of secrets that both sides know there are none.
+    pub fn public_keys(&self) -> Vec<String> {
+        self.settings.secrets.iter().filter_map(Secret::public).collect()
     }
 
     /// Sends a signed message of type `test`, and says what is wrong.
@@ -114,19 +116,6 @@ impl Webhook {
         };
         let groups = by_aggregate(batch).into_iter();
         groups.map(|group| group.into_iter().filter_map(ready).collect()).collect()
-    }
-
-    /// Sizes the next call by how this one went.
-    fn adapt(&self, took: Duration, rows: usize, delivered: usize, ran_out: bool) {
-        let size = self.rows.load(Ordering::Relaxed);
-        let next = if ran_out {
-            delivered.min(size) / 2
-        } else if rows >= size && took < self.settings.timeout / 4 {
-            size * 2
-        } else {
-            size
-        };
-        self.rows.store(next.clamp(1, ROWS.1), Ordering::Relaxed);
     }
 }
 
@@ -154,7 +143,7 @@ impl Destination for Webhook {
         }
         let Progress { delivered, fault, .. } = std::mem::take(&mut *lock(&progress));
         let ran_out = delivered.len() < batch.len() && fault.is_none();
-        self.adapt(started.elapsed(), batch.len(), delivered.len(), ran_out);
+        self.pace.learn(window, started.elapsed(), batch.len(), delivered.len(), ran_out);
         match fault {
             Some(fault) => Err(Undelivered { delivered, fault }),
             None if ran_out => {
@@ -166,7 +155,7 @@ impl Destination for Webhook {
     }
 
     fn most_rows(&self) -> usize {
-        self.rows.load(Ordering::Relaxed)
+        self.pace.rows()
     }
 }
 
