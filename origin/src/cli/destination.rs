@@ -262,6 +262,9 @@ fn in_words(one: &Listed) -> String {
     let state = match (one.enabled, &one.disabled_reason, &one.outage) {
         (false, Some(reason), _) => format!("disabled: {reason}"),
         (false, None, _) => "disabled".to_owned(),
+        (true, _, _) if one.is_backfilling => {
+            "its backfill has not finished: if none runs, enable it with --backfill or remove it".to_owned()
+        }
         (true, _, Some(outage)) => format!("away: {outage}"),
         (true, _, None) => "enabled".to_owned(),
     };

@@ -14,15 +14,15 @@ payloads! {
         url: Option<RegisteredUri>,
         /// The aggregates whose events it gets; nothing: all.
         aggregate_types: Option<Vec<Identifier>>,
-        /// How many past events were queued for it.
-        backfilled: i64,
+        /// Whether all past events are queued for it, too.
+        backfill: bool,
     }
     /// Events go to it again.
     OutboxDestination, 1: OutboxDestinationEnabled {
         /// Its name.
         destination: Identifier,
-        /// How many past events were queued for it.
-        backfilled: i64,
+        /// Whether all past events are queued for it, too.
+        backfill: bool,
     }
     /// No further events are queued for it, and none delivered.
     OutboxDestination, 1: OutboxDestinationDisabled {

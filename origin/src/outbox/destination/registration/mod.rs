@@ -1,10 +1,12 @@
 //! Adding, disabling and removing destinations. Each change is an event.
 //!
-//! **A backfill has neither gap nor overlap.** An append queues for the destinations that its statement sees, and holds a lock on
-//! their table until its transaction ends. So: the new row stays uncommitted while all events that are visible are queued for it, with
-//! no lock that an append would wait for. Then the table is locked: every append that did not see the new row has ended, and none
-//! begins. What these have appended meanwhile is queued, and the commit ends the lock; the next append sees the row. Numbers in the
-//! outbox grow through all three, so order per aggregate holds.
+//! **A backfill has neither gap nor overlap**, and takes two transactions. An append queues for the destinations that its statement
+//! sees, and holds a lock on their table until its transaction ends. The first one adds the destination and, just before its commit,
+//! locks that table: then every append that did not see the destination has ended, and every later one sees it. It has no lanes yet,
+//! so nothing is delivered. The second one, which nobody waits for however long it takes, queues every event that is not queued: by
+//! then these are exactly the past ones. They get numbers below zero, before all that the appends have queued meanwhile, so order per
+//! aggregate holds. With them come the lanes. Whoever is killed in between leaves a destination without lanes, which is shown as
+//! such: enabling it with a backfill, or removing it, mends that.
 
 #[cfg(test)]
 mod tests;
@@ -84,6 +86,8 @@ pub struct Listed {
     pub aggregate_types: Option<Vec<String>>,
     /// Whether events are queued for it and delivered to it.
     pub enabled: bool,
+    /// Whether past events are still to be queued for it: until then nothing is delivered.
+    pub is_backfilling: bool,
     /// Why it was disabled, where it was not an operator who did it.
     pub disabled_reason: Option<String>,
     /// Events on their way to it.
@@ -164,6 +168,7 @@ pub async fn list(database: &Database, name: Option<&str>) -> Result<Vec<Listed>
     let mut scope = database.scope(Actor::System(Component::Auditor)).await?;
     let rows: Vec<Listed> = sqlx::query_as(
         "SELECT d.id, d.name, d.kind, d.options, d.aggregate_types, d.enabled, d.disabled_reason,
+                NOT EXISTS (SELECT FROM outbox_lanes WHERE destination_id = d.id) AS is_backfilling,
                 q.queued, q.oldest_queued_at,
                 (SELECT count(*) FROM outbox_failed WHERE destination_id = d.id) AS failed, d.breaker_error AS outage
          FROM outbox_destinations AS d CROSS JOIN LATERAL (
@@ -199,10 +204,24 @@ pub async fn add(database: &Database, addition: &Addition) -> Result<Added, Regi
         return Err(RegistrationError::AggregateType(other.clone()));
     }
     check_destination_options(name, kind, options)?;
-    again_when_contended(async || add_once(database, addition).await).await
+    let id = again_when_contended(async || add_once(database, addition).await).await?;
+    let mut backfilled = 0;
+    if addition.backfill {
+        match again_when_contended(async || backfill(database, id).await).await {
+            Ok(queued) => backfilled = queued,
+            Err(error) => {
+                // As if it had not been tried. Where that fails, too, it is shown as unfinished.
+                if let Err(error) = remove(database, name, true).await {
+                    tracing::warn!(destination = name, %error, "a destination stays whose backfill failed");
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(Added { id, name: name.clone(), backfilled })
 }
 
-async fn add_once(database: &Database, addition: &Addition) -> Result<Added, RegistrationError> {
+async fn add_once(database: &Database, addition: &Addition) -> Result<i16, RegistrationError> {
     let Addition { name, kind, options, aggregate_types, backfill } = addition;
     let mut scope = open(database).await?;
     let id: Option<i16> = sqlx::query_scalar(
@@ -218,13 +237,9 @@ async fn add_once(database: &Database, addition: &Addition) -> Result<Added, Reg
     .fetch_optional(scope.connection())
     .await?;
     let id = id.ok_or_else(|| RegistrationError::Exists(name.clone()))?;
-    sqlx::query(
-        "INSERT INTO outbox_lanes (destination_id, lane) SELECT $1, lane FROM generate_series(0, 63) AS lane",
-    )
-    .bind(id)
-    .execute(scope.connection())
-    .await?;
-    let backfilled = if *backfill { queue_everything(&mut scope, id).await? } else { 0 };
+    if !backfill {
+        make_lanes(&mut scope, id).await?;
+    }
     let url = options.get("url").and_then(Value::as_str).map(RegisteredUri::of);
     let event = OutboxDestinationAdded {
         destination: Identifier::of(name),
@@ -233,54 +248,80 @@ async fn add_once(database: &Database, addition: &Addition) -> Result<Added, Reg
         aggregate_types: aggregate_types
             .as_ref()
             .map(|types| types.iter().map(|name| Identifier::of(name)).collect()),
-        backfilled,
+        backfill: *backfill,
     };
-    record(scope, name, &event).await?;
-    Ok(Added { id, name: name.clone(), backfilled })
+    scope.append(NewEvent::of_platform(aggregate_id(name), &event)).await?;
+    if *backfill {
+        lock_out_appends(&mut scope).await?;
+    }
+    scope.commit().await?;
+    Ok(id)
 }
 
 /// Enables a destination. With a backfill, whatever was left in its queue is replaced by all events that ever happened: those that
 /// happened while it was disabled were never queued.
-pub async fn enable(database: &Database, name: &str, backfill: bool) -> Result<Enabled, RegistrationError> {
-    if backfill {
+pub async fn enable(
+    database: &Database,
+    name: &str,
+    with_backfill: bool,
+) -> Result<Enabled, RegistrationError> {
+    if with_backfill {
         // An append that saw it enabled may still be queueing for it, whoever disabled it. After this there is none.
         let mut scope = open(database).await?;
         lock_out_appends(&mut scope).await?;
         scope.commit().await?;
     }
-    again_when_contended(async || {
-        let mut scope = open(database).await?;
-        let (id, enabled) = find(&mut scope, name).await?;
-        if enabled {
-            let unchanged = Enabled { changed: false, backfilled: 0 };
-            return if backfill { Err(RegistrationError::IsEnabled(name.to_owned())) } else { Ok(unchanged) };
-        }
-        sqlx::query(
-            "UPDATE outbox_destinations
-             SET enabled = true, disabled_reason = NULL, breaker_failures = 0, breaker_until = NULL, breaker_error = NULL,
-                 breaker_not_before = NULL
-             WHERE id = $1",
-        )
-        .bind(id)
-        .execute(scope.connection())
-        .await?;
-        let mut backfilled = 0;
-        if backfill {
-            forget_queue(&mut scope, id).await?;
-            backfilled = queue_everything(&mut scope, id).await?;
-        }
-        let event = OutboxDestinationEnabled { destination: Identifier::of(name), backfilled };
-        record(scope, name, &event).await?;
-        Ok(Enabled { changed: true, backfilled })
-    })
-    .await
+    let enabled = again_when_contended(async || enable_once(database, name, with_backfill).await).await?;
+    let Some(id) = enabled else { return Ok(Enabled { changed: false, backfilled: 0 }) };
+    let mut backfilled = 0;
+    if with_backfill {
+        // Where this fails it stays as a backfill that is not finished.
+        backfilled = again_when_contended(async || backfill(database, id).await).await?;
+    }
+    Ok(Enabled { changed: true, backfilled })
+}
+
+/// The number of the destination, where something was changed.
+async fn enable_once(
+    database: &Database,
+    name: &str,
+    with_backfill: bool,
+) -> Result<Option<i16>, RegistrationError> {
+    let mut scope = open(database).await?;
+    let (id, enabled, is_backfilling) = find(&mut scope, name).await?;
+    if enabled && with_backfill && !is_backfilling {
+        return Err(RegistrationError::IsEnabled(name.to_owned()));
+    }
+    if enabled && !with_backfill {
+        return Ok(None);
+    }
+    sqlx::query(
+        "UPDATE outbox_destinations
+         SET enabled = true, disabled_reason = NULL, breaker_failures = 0, breaker_until = NULL, breaker_error = NULL,
+             breaker_not_before = NULL
+         WHERE id = $1",
+    )
+    .bind(id)
+    .execute(scope.connection())
+    .await?;
+    if with_backfill && !is_backfilling {
+        forget_queue(&mut scope, id).await?;
+        forget_lanes(&mut scope, id).await?;
+    }
+    let event = OutboxDestinationEnabled { destination: Identifier::of(name), backfill: with_backfill };
+    scope.append(NewEvent::of_platform(aggregate_id(name), &event)).await?;
+    if with_backfill {
+        lock_out_appends(&mut scope).await?;
+    }
+    scope.commit().await?;
+    Ok(Some(id))
 }
 
 /// Disables a destination: nothing further is queued for it and nothing delivered. What is queued stays. Says whether it was enabled.
 pub async fn disable(database: &Database, name: &str) -> Result<bool, RegistrationError> {
     again_when_contended(async || {
         let mut scope = open(database).await?;
-        let (id, enabled) = find(&mut scope, name).await?;
+        let (id, enabled, _) = find(&mut scope, name).await?;
         if !enabled {
             return Ok(false);
         }
@@ -300,36 +341,61 @@ pub async fn remove(
     name: &str,
     drop_queued: bool,
 ) -> Result<Removed, RegistrationError> {
+    again_when_contended(async || retire(database, name, drop_queued).await).await?;
+    // Nobody queues for it any more, so nobody waits for this.
     again_when_contended(async || {
         let mut scope = open(database).await?;
-        let (id, _) = find(&mut scope, name).await?;
-        if id < FIRST_ADDED {
-            return Err(RegistrationError::Own(name.to_owned()));
-        }
-        // Whoever saw it has queued for it by now, and nobody sees it any more.
-        lock_out_appends(&mut scope).await?;
-        let (queued, failed): (i64, i64) = sqlx::query_as(
-            "SELECT (SELECT count(*) FROM outbox WHERE destination_id = $1),
-                    (SELECT count(*) FROM outbox_failed WHERE destination_id = $1)",
-        )
-        .bind(id)
-        .fetch_one(scope.connection())
-        .await?;
-        if queued + failed > 0 && !drop_queued {
-            return Err(RegistrationError::Undelivered { name: name.to_owned(), queued, failed });
-        }
+        let (id, _, _) = find(&mut scope, name).await?;
+        let (queued, failed) = undelivered(&mut scope, id).await?;
         forget_queue(&mut scope, id).await?;
-        for statement in [
-            "DELETE FROM outbox_lanes WHERE destination_id = $1",
-            "DELETE FROM outbox_destinations WHERE id = $1",
-        ] {
-            sqlx::query(statement).bind(id).execute(scope.connection()).await?;
-        }
+        forget_lanes(&mut scope, id).await?;
+        sqlx::query("DELETE FROM outbox_destinations WHERE id = $1")
+            .bind(id)
+            .execute(scope.connection())
+            .await?;
         let dropped = queued + failed;
         record(scope, name, &OutboxDestinationRemoved { destination: Identifier::of(name), dropped }).await?;
         Ok(Removed { dropped })
     })
     .await
+}
+
+/// Disables a destination that may be removed, and waits for those who are still queueing for it.
+async fn retire(database: &Database, name: &str, drop_queued: bool) -> Result<(), RegistrationError> {
+    let mut scope = open(database).await?;
+    let (id, _, _) = find(&mut scope, name).await?;
+    if id < FIRST_ADDED {
+        return Err(RegistrationError::Own(name.to_owned()));
+    }
+    let refuse_undelivered = async |scope: &mut Scope| match undelivered(scope, id).await? {
+        (0, 0) => Ok(()),
+        (queued, failed) => Err(RegistrationError::Undelivered { name: name.to_owned(), queued, failed }),
+    };
+    if !drop_queued {
+        refuse_undelivered(&mut scope).await?;
+    }
+    sqlx::query("UPDATE outbox_destinations SET enabled = false WHERE id = $1")
+        .bind(id)
+        .execute(scope.connection())
+        .await?;
+    lock_out_appends(&mut scope).await?;
+    if !drop_queued {
+        // There was nothing before, so there is little to look through.
+        refuse_undelivered(&mut scope).await?;
+    }
+    scope.commit().await?;
+    Ok(())
+}
+
+/// How many events a destination has not got: on their way, and set aside.
+async fn undelivered(scope: &mut Scope, id: i16) -> Result<(i64, i64), RegistrationError> {
+    Ok(sqlx::query_as(
+        "SELECT (SELECT count(*) FROM outbox WHERE destination_id = $1),
+                (SELECT count(*) FROM outbox_failed WHERE destination_id = $1)",
+    )
+    .bind(id)
+    .fetch_one(scope.connection())
+    .await?)
 }
 
 /// A scope in which nobody else changes destinations.
@@ -345,12 +411,16 @@ async fn open(database: &Database) -> Result<Scope, RegistrationError> {
     Ok(scope)
 }
 
-async fn find(scope: &mut Scope, name: &str) -> Result<(i16, bool), RegistrationError> {
-    sqlx::query_as("SELECT id, enabled FROM outbox_destinations WHERE name = $1")
-        .bind(name)
-        .fetch_optional(scope.connection())
-        .await?
-        .ok_or_else(|| RegistrationError::Unknown(name.to_owned()))
+/// Its number, whether it is enabled, and whether its past events are still to be queued.
+async fn find(scope: &mut Scope, name: &str) -> Result<(i16, bool, bool), RegistrationError> {
+    sqlx::query_as(
+        "SELECT id, enabled, NOT EXISTS (SELECT FROM outbox_lanes WHERE destination_id = d.id)
+         FROM outbox_destinations AS d WHERE name = $1",
+    )
+    .bind(name)
+    .fetch_optional(scope.connection())
+    .await?
+    .ok_or_else(|| RegistrationError::Unknown(name.to_owned()))
 }
 
 /// Waits until every transaction that has appended has ended, and lets none append until this one has.
@@ -361,19 +431,14 @@ async fn lock_out_appends(scope: &mut Scope) -> Result<(), RegistrationError> {
     Ok(())
 }
 
-/// Queues every event that a destination gets and that is not queued for it, in order per aggregate; ends with appends locked out.
-async fn queue_everything(scope: &mut Scope, id: i16) -> Result<i64, RegistrationError> {
-    let before = queue_what_is_visible(scope, id).await?;
-    lock_out_appends(scope).await?;
-    Ok(before + queue_what_is_visible(scope, id).await?)
-}
-
-async fn queue_what_is_visible(scope: &mut Scope, id: i16) -> Result<i64, RegistrationError> {
+/// Queues every event that a destination gets and that is not queued for it, before all that are, and opens its lanes.
+async fn backfill(database: &Database, id: i16) -> Result<i64, RegistrationError> {
+    let mut scope = open(database).await?;
     // About the order in which they happened. Of an aggregate the version decides, also where a clock went back: the latest time so
-    // far never does. The lane is `lane_of`'s.
+    // far never does. The lane is `lane_of`'s. Whoever appends queues in the same transaction: what is not queued now is past.
     let queued = sqlx::query(
-        "INSERT INTO outbox (destination_id, lane, event_id)
-         SELECT $1, lane, event_id FROM (
+        "INSERT INTO outbox (destination_id, lane, id, event_id) OVERRIDING SYSTEM VALUE
+         SELECT $1, lane, row_number() OVER (ORDER BY happened_at, version) - count(*) OVER () - 1, event_id FROM (
              SELECT e.event_id, e.version,
                     get_byte(sha256(uuid_send(e.workspace_id) || uuid_send(e.aggregate_id)
                                     || convert_to(e.aggregate_type, 'UTF8')), 0) % 64 AS lane,
@@ -381,19 +446,38 @@ async fn queue_what_is_visible(scope: &mut Scope, id: i16) -> Result<i64, Regist
                                              ORDER BY e.version) AS happened_at
              FROM events AS e
              JOIN outbox_destinations AS d ON d.id = $1 AND coalesce(e.aggregate_type = ANY(d.aggregate_types), true)
-             WHERE NOT EXISTS (SELECT FROM outbox WHERE outbox.destination_id = $1 AND outbox.event_id = e.event_id)) AS past
-         ORDER BY happened_at, version",
+             WHERE NOT EXISTS (SELECT FROM outbox WHERE outbox.destination_id = $1 AND outbox.event_id = e.event_id)) AS past",
     )
     .bind(id)
     .execute(scope.connection())
     .await?;
+    make_lanes(&mut scope, id).await?;
+    scope.commit().await?;
     Ok(i64::try_from(queued.rows_affected()).unwrap_or(i64::MAX))
 }
 
-/// Empties a destination's queue, with what was set aside. What a forwarder has in flight it can no longer settle.
+async fn make_lanes(scope: &mut Scope, id: i16) -> Result<(), RegistrationError> {
+    sqlx::query(
+        "INSERT INTO outbox_lanes (destination_id, lane) SELECT $1, lane FROM generate_series(0, 63) AS lane",
+    )
+    .bind(id)
+    .execute(scope.connection())
+    .await?;
+    Ok(())
+}
+
+/// Without lanes nothing is delivered, and what a forwarder has in flight it can no longer settle.
+async fn forget_lanes(scope: &mut Scope, id: i16) -> Result<(), RegistrationError> {
+    sqlx::query("DELETE FROM outbox_lanes WHERE destination_id = $1")
+        .bind(id)
+        .execute(scope.connection())
+        .await?;
+    Ok(())
+}
+
+/// Empties a destination's queue, with what was set aside.
 async fn forget_queue(scope: &mut Scope, id: i16) -> Result<(), RegistrationError> {
     for statement in [
-        "UPDATE outbox_lanes SET epoch = epoch + 1, leased_by = NULL, leased_until = NULL WHERE destination_id = $1",
         "DELETE FROM outbox WHERE destination_id = $1",
         "DELETE FROM outbox_failed WHERE destination_id = $1",
         "DELETE FROM outbox_parked WHERE destination_id = $1",

@@ -158,6 +158,32 @@ async fn an_append_that_never_ends_keeps_nobody_waiting_for_long() {
 }
 
 #[tokio::test]
+async fn a_backfill_that_was_interrupted_delivers_nothing_is_shown_and_can_be_finished() {
+    test_database::run_leaving_work(async |t| {
+        append(t, 1).await;
+        // As if it had been killed between its two transactions.
+        let id = add_once(&t.database, &addition("half", true)).await.unwrap();
+        append(t, 1).await;
+        let shown = list(&t.database, Some("half")).await.unwrap().remove(0);
+        assert!(shown.is_backfilling && shown.enabled);
+        let leasable: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM auth_gateway.outbox_lanes WHERE destination_id = $1")
+                .bind(id)
+                .fetch_one(&mut t.admin().await)
+                .await
+                .unwrap();
+        assert_eq!(leasable, 0);
+        assert!(enable(&t.database, "half", true).await.unwrap().changed);
+        assert_whole(t, id).await;
+        assert!(!list(&t.database, Some("half")).await.unwrap()[0].is_backfilling);
+        // And one that is not to be finished can be removed.
+        add_once(&t.database, &addition("other", true)).await.unwrap();
+        assert!(remove(&t.database, "other", true).await.is_ok());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn only_the_aggregates_asked_for_are_queued() {
     test_database::run_leaving_work(async |t| {
         append(t, 1).await;
@@ -264,7 +290,7 @@ async fn every_change_is_an_event_and_none_holds_a_secret() {
         assert_eq!(
             events[0].1,
             json!({"destination": "hooks", "kind": "webhook", "url": "https://receiver.example/hooks",
-                   "aggregate_types": null, "backfilled": 0})
+                   "aggregate_types": null, "backfill": false})
         );
         for options in [
             json!({"url": "https://user:hunter2@receiver.example/"}),
