@@ -40,5 +40,6 @@ pub mod refresh_token;
 pub mod revocation_statement;
 pub mod scope;
 pub mod time;
+pub mod tlog;
 pub mod trace_context;
 pub mod upstream_assertion;
