@@ -4,6 +4,7 @@
 //! except [`clock`], and nothing reaches the database except through a [`database::Scope`].
 
 pub mod account;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod configuration;

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::sync::OnceCell;
@@ -145,6 +146,7 @@ impl TestDatabase {
             self.forwarder.scope(Actor::System(Component::Forwarder)).await.expect("a scope opens");
         let destinations = registered(&mut scope).await.expect("the destinations can be read");
         drop(scope);
+        let seals = destinations.iter().any(|destination| destination.id == 2 && destination.enabled);
         for destination in destinations.into_iter().filter(|destination| destination.enabled) {
             // The connections of these two are open already.
             let drained = if destination.id == 1 {
@@ -156,6 +158,8 @@ impl TestDatabase {
                 let opened = opened.unwrap_or_else(|faults| panic!("{faults}"));
                 let forwarder = self.forwarder_to("teardown", destination.id, opened);
                 let drained = forwarder.drain().await;
+                let concluded = forwarder.destination().conclude().await;
+                concluded.unwrap_or_else(|error| panic!("{}: {error}", destination.name));
                 forwarder.destination().close().await;
                 drained
             };
@@ -167,7 +171,6 @@ impl TestDatabase {
         let options = self.configuration.serve_login.options();
         let auditor = Database::new(options, 1, self.clock.clone(), Randomness::System);
         let drift = drift::registry(&auditor, &self.registry, drift::Reach::default()).await;
-        auditor.close().await;
         assert_eq!(
             drift.expect("both can be read").differences,
             [],
@@ -212,6 +215,10 @@ impl TestDatabase {
         .await
         .expect("the chains can be read");
         assert_eq!(broken, Vec::<String>::new(), "an aggregate's chain is broken");
+        if seals {
+            crate::audit::tests::log_verifies(&auditor, sides[0].len()).await;
+        }
+        auditor.close().await;
     }
 
     async fn drop_databases(self) {
@@ -289,6 +296,8 @@ fn environment([command, read, registry]: &[String; 3], prefix: &str) -> Source 
         ("READ_DATABASE_URL", of(Some("project"), read)),
         ("REGISTRY_MIGRATION_DATABASE_URL", of(None, registry)),
         ("REGISTRY_DATABASE_URL", of(Some("register"), registry)),
+        ("ISSUER", format!("https://{}", crate::audit::tests::ORIGIN)),
+        ("AUDIT_SIGNING_KEY", Base64UrlUnpadded::encode_string(&crate::audit::tests::SEED)),
     ];
     Source::of(values.iter().map(|(name, value)| (*name, value.as_str())))
 }

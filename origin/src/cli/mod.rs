@@ -4,6 +4,7 @@
 
 mod api_key;
 mod apply;
+mod audit;
 mod check;
 mod destination;
 mod doctor;
@@ -52,6 +53,7 @@ enum Command {
     Issuers(issuers::Arguments),
     Outbox(outbox::Arguments),
     Destination(destination::Arguments),
+    Audit(audit::Arguments),
     Sweep(sweep::Arguments),
     Person(person::Arguments),
     Edges(edges::Arguments),
@@ -78,6 +80,7 @@ pub async fn run() -> ExitCode {
         Command::Outbox(arguments) => outbox::run(&arguments, &source).await,
         Command::Sweep(arguments) => sweep::run(&arguments, &source).await,
         Command::Person(arguments) => person::run(&arguments, &source).await,
+        Command::Audit(arguments) => audit::run(&arguments, &source).await,
         Command::Edges(arguments) => edges::run(&arguments, &source).await,
         Command::Doctor(arguments) => doctor::run(&arguments, &source).await,
         Command::Check(arguments) => check::run(&arguments, &source),

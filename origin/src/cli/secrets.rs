@@ -55,6 +55,7 @@ fn generate(edge_id: &str, randomness: &Randomness) -> BTreeMap<&'static str, Si
         (
             "origin",
             BTreeMap::from([
+                ("AUDIT_SIGNING_KEY", fresh()),
                 ("POLICY_SIGNING_KEY", encode(&policy)),
                 ("EDGE_PUBLIC_KEYS", format!("{edge_id}={}", public(&edge))),
                 ("CODE_MAC_KEY", code_mac_key.clone()),

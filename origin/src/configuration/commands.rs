@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shared::policy::{FreshnessBounds, Limits};
 
+use super::audit::AuditConfiguration;
 use super::database_url::DatabaseUrl;
 use super::fault::Faults;
 use super::forward::ForwardConfiguration;
@@ -20,7 +21,7 @@ pub(super) const DATABASE: &str =
     "Set it to the origin's login: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE.";
 pub(super) const READ: &str = "Set it to the forwarder's login on the read database: postgres://LOGIN:PASSWORD@HOST:PORT/DATABASE. \
                     Without it events would have nowhere to go.";
-const ISSUER: &str =
+pub(super) const ISSUER: &str =
     "Set it to the edge's public base URL, such as https://auth.example.com or http://127.0.0.1:8787.";
 const KEY: &str = "Set it to 32 random bytes in base64url; `gateward secrets` prints some.";
 const EDGES: &str =
@@ -217,11 +218,12 @@ pub fn check(source: &Source) -> Result<(), Faults> {
     reader.required("READ_DATABASE_URL", READ, DatabaseUrl::parse);
     reader.required("REGISTRY_DATABASE_URL", REGISTRY, DatabaseUrl::parse);
     reader.optional("PRIVATE_DESTINATION_HOSTS", value::private_hosts);
+    let audit = AuditConfiguration::collect(&mut reader).is_some();
     // Administrators' logins belong on the machine that migrates, so they may be absent elsewhere.
     reader.optional("MIGRATION_DATABASE_URL", DatabaseUrl::parse);
     reader.optional("READ_MIGRATION_DATABASE_URL", DatabaseUrl::parse);
     reader.optional("REGISTRY_MIGRATION_DATABASE_URL", DatabaseUrl::parse);
-    let mut faults = match reader.finish((serve && forward).then_some(())) {
+    let mut faults = match reader.finish((serve && forward && audit).then_some(())) {
         Ok(()) => return Ok(()),
         Err(Faults(faults)) => faults,
     };
@@ -253,6 +255,7 @@ mod tests {
             variables,
             [
                 "ACCESS_TOKEN_TTL",
+                "AUDIT_SIGNING_KEY",
                 "CODE_MAC_KEY",
                 "DATABASE_URL",
                 "EDGE_PUBLIC_KEYS",

@@ -2,6 +2,7 @@
 //! mend it, all of them at once. Values that are secret have types that cannot be printed. Each subcommand has its own struct,
 //! and so asks for nothing it does not need.
 
+mod audit;
 mod commands;
 mod database_url;
 mod destination;
@@ -16,6 +17,7 @@ mod secret;
 mod value;
 mod webhook;
 
+pub use self::audit::{AuditConfiguration, AuditKeyConfiguration, WitnessConfiguration};
 pub use self::commands::{
     ApplyConfiguration, IssuersConfiguration, ServeConfiguration, SignInLinkConfiguration,
     StatisticsConfiguration, TokenConfiguration, check,

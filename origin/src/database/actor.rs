@@ -48,6 +48,10 @@ pub enum Component {
     Registrar,
     /// Rebuilds a store that is made of events: owns its tables. Only an administrator's login may act as it.
     Rebuilder,
+    /// Puts events into the audit log and signs its checkpoints.
+    Sealer,
+    /// Writes checkpoints into a database of somebody else's.
+    CheckpointPublisher,
     /// Reads events and statistics.
     Auditor,
     /// Deletes what is long over.
@@ -67,6 +71,8 @@ impl Component {
             Self::Projector => "projector",
             Self::Registrar => "registrar",
             Self::Rebuilder => "rebuilder",
+            Self::Sealer => "sealer",
+            Self::CheckpointPublisher => "checkpoint_publisher",
             Self::Auditor => "auditor",
             Self::Retention => "retention",
         }
@@ -88,6 +94,8 @@ impl Actor {
                 Component::Projector => "gateward_projector",
                 Component::Registrar => "gateward_registrar",
                 Component::Rebuilder => "gateward_owner",
+                Component::Sealer => "gateward_sealer",
+                Component::CheckpointPublisher => "gateward_checkpoint_publisher",
                 Component::Auditor => "gateward_auditor",
                 Component::Retention => "gateward_retention",
             },
@@ -114,9 +122,12 @@ impl Actor {
     /// The schemas that unqualified names are looked up in.
     pub(crate) fn search_path(&self) -> &'static str {
         match self {
-            Self::System(Component::Projector | Component::Registrar | Component::Rebuilder) => {
-                "public, pg_temp"
-            }
+            Self::System(
+                Component::Projector
+                | Component::Registrar
+                | Component::Rebuilder
+                | Component::CheckpointPublisher,
+            ) => "public, pg_temp",
             _ => "auth_gateway, security_service, pg_temp",
         }
     }

@@ -103,7 +103,7 @@ pub async fn run(
             Login {
                 variable: "FORWARDER_DATABASE_URL",
                 url: &configuration.forwarder_login,
-                groups: &["gateward_forwarder"],
+                groups: &["gateward_forwarder", "gateward_sealer"],
             },
         ],
         &COMMAND,

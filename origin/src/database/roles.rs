@@ -13,11 +13,12 @@ use crate::clock::Randomness;
 use crate::configuration::DatabaseUrl;
 
 /// Every group role. None of them logs in, none of them bypasses row-level security.
-pub(crate) const GROUPS: [&str; 8] = [
+pub(crate) const GROUPS: [&str; 9] = [
     "gateward_owner",
     "gateward_app",
     "gateward_system",
     "gateward_forwarder",
+    "gateward_sealer",
     "gateward_auditor",
     "gateward_projector",
     "gateward_retention",

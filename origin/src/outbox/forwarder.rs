@@ -90,6 +90,9 @@ pub enum ForwarderError {
     /// The destination wants nothing any more, and is disabled. What is queued stays queued.
     #[error("the destination wants nothing any more and is disabled: {0}")]
     Gone(String),
+    /// Everything arrived, and what the destination does with it afterwards failed.
+    #[error("{0}")]
+    Beside(String),
     /// The forwarder itself failed.
     #[error("the forwarder died: {0}")]
     Died(String),

@@ -100,7 +100,12 @@ impl Forwarders {
         for (registered, destination) in opened {
             let forwarder = self.forwarder(&registered, destination);
             let task = tokio::spawn(async move {
-                let result = forwarder.drain().await;
+                let mut result = forwarder.drain().await;
+                if let Err(error) = forwarder.destination().conclude().await
+                    && result.is_ok()
+                {
+                    result = Err(ForwarderError::Beside(error.to_string()));
+                }
                 forwarder.destination().close().await;
                 result
             });
@@ -177,7 +182,7 @@ impl Forwarders {
         let forwarder = self.forwarder(&registered, destination);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
-            forwarder.run(stopped).await;
+            tokio::join!(forwarder.run(stopped.clone()), forwarder.destination().run_beside(stopped));
             forwarder.destination().close().await;
         });
         Running { registered, stop, task }

@@ -77,7 +77,9 @@ fn leaves(count: usize) -> Vec<Hash> {
 
 fn frontier_of(leaves: &[Hash]) -> Frontier {
     let mut frontier = Frontier::new();
-    leaves.iter().for_each(|leaf| frontier.push_hash(*leaf, |_, _| {}));
+    for leaf in leaves {
+        frontier.push_hash(*leaf, |_, _| {});
+    }
     frontier
 }
 
@@ -155,7 +157,9 @@ fn a_kept_frontier_goes_on_and_a_damaged_one_is_refused() {
     let all = leaves(300);
     let kept = frontier_of(&all[..200]);
     let mut again = Frontier::of(kept.size(), kept.hashes().to_vec()).unwrap();
-    all[200..].iter().for_each(|leaf| again.push_hash(*leaf, |_, _| {}));
+    for leaf in &all[200..] {
+        again.push_hash(*leaf, |_, _| {});
+    }
     assert_eq!(again.root(), mth(&all));
     assert_eq!(Frontier::of(200, kept.hashes()[1..].to_vec()), None);
     assert_eq!(Frontier::of(0, vec![empty_root()]), None);

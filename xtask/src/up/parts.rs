@@ -70,6 +70,10 @@ impl Places<'_> {
         let forwarder = Some(("gateward_forward", secrets.forwarder_password.as_str()));
         let projector = Some(("gateward_project", secrets.projector_password.as_str()));
         let registrar = Some(("gateward_register", secrets.registrar_password.as_str()));
+        // Stands for a place that the database's owner cannot write to; here everything is one person's.
+        let checkpoints = self.data.join("checkpoints");
+        std::fs::create_dir_all(&checkpoints)
+            .with_context(|| format!("cannot create {}", checkpoints.display()))?;
         let pairs = [
             ("PORT", ports.origin.to_string()),
             ("BIND_ADDRESS", "127.0.0.1".to_owned()),
@@ -82,6 +86,8 @@ impl Places<'_> {
             ("READ_MIGRATION_DATABASE_URL", url(None, READ_DATABASE)?),
             ("REGISTRY_MIGRATION_DATABASE_URL", url(None, REGISTRY_DATABASE)?),
             ("POLICY_SIGNING_KEY", secrets.policy_signing_key.clone()),
+            ("AUDIT_SIGNING_KEY", secrets.audit_signing_key.clone()),
+            ("AUDIT_CHECKPOINT_FILE", checkpoints.join("checkpoint").display().to_string()),
             ("EDGE_PUBLIC_KEYS", secrets.edge_public_keys()?),
             ("CODE_MAC_KEY", secrets.code_mac_key.clone()),
             ("KEY_ENCRYPTION_KEY", secrets.key_encryption_key.clone()),

@@ -15,7 +15,7 @@ use crate::postgres::write_secret;
 pub(crate) const EDGE_ID: &str = "edge-1";
 
 /// Secrets that data folders of earlier versions do not have; drawn when they are missed.
-const SINCE: [&str; 2] = ["registrar_password", "webhook_secret"];
+const SINCE: [&str; 3] = ["registrar_password", "webhook_secret", "audit_signing_key"];
 
 /// Everything secret, in the form the environment wants it.
 #[derive(Deserialize, Serialize)]
@@ -25,6 +25,7 @@ pub(crate) struct Secrets {
     pub(crate) forwarder_password: String,
     pub(crate) projector_password: String,
     pub(crate) registrar_password: String,
+    pub(crate) audit_signing_key: String,
     pub(crate) policy_signing_key: String,
     pub(crate) edge_private_key: String,
     pub(crate) code_mac_key: String,
@@ -61,6 +62,7 @@ impl Secrets {
             forwarder_password: entropy::base64url32()?,
             projector_password: entropy::base64url32()?,
             registrar_password: entropy::base64url32()?,
+            audit_signing_key: entropy::base64url32()?,
             policy_signing_key: entropy::base64url32()?,
             edge_private_key: entropy::base64url32()?,
             code_mac_key: entropy::base64url32()?,

@@ -1,11 +1,14 @@
 //! One of the kinds there are, built from its row and the environment. Whoever adds a kind adds a variant, and to every `match`.
 
+use tokio::sync::watch;
+
 use super::{
     DeliveryFault, Destination, Postgres, Registered, Undelivered, nats::Nats, postgrest::Postgrest,
     webhook::Webhook,
 };
+use crate::audit::{AuditLog, KeeperError};
 use crate::clock::{Clock, Randomness};
-use crate::configuration::{self, Faults, Source};
+use crate::configuration::{self, AuditConfiguration, Faults, Source};
 use crate::database::Database;
 use crate::egress::Client;
 use crate::outbox::Delivery;
@@ -34,6 +37,8 @@ pub enum AnyDestination {
     Postgres(Postgres),
     /// The client registry.
     Registry(ClientRegistry),
+    /// The audit log, in the command database.
+    AuditLog(Box<AuditLog>),
     /// The same behind PostgREST.
     Postgrest(Box<Postgrest>),
     /// A receiver of webhooks.
@@ -46,7 +51,7 @@ impl AnyDestination {
     /// Builds what a row asks for. Connects to nothing yet; every faulty or missing credential is named with its destination.
     pub fn open(registered: &Registered, surroundings: &Surroundings) -> Result<Self, Faults> {
         let Registered { name, kind, options, .. } = registered;
-        let Surroundings { source, clock, randomness, .. } = surroundings;
+        let Surroundings { source, command, clock, randomness } = surroundings;
         match kind.as_str() {
             "postgres" => {
                 let url = configuration::destination_url(source, name)?;
@@ -57,6 +62,10 @@ impl AnyDestination {
                 let url = configuration::destination_url(source, name)?;
                 let database = Database::new(url.options(), CONNECTIONS, clock.clone(), randomness.clone());
                 Ok(Self::Registry(ClientRegistry::new(database)))
+            }
+            "sealer" => {
+                let configuration = AuditConfiguration::read(source)?;
+                Ok(Self::AuditLog(Box::new(AuditLog::new(command.clone(), configuration))))
             }
             "postgrest" => {
                 let settings = configuration::postgrest_settings(source, name, options);
@@ -84,6 +93,10 @@ impl AnyDestination {
                 let nothing = registry.deliver(&[]).await.map_err(|undelivered| undelivered.fault);
                 nothing.map(|()| "its database takes events".to_owned())
             }
+            Self::AuditLog(log) => {
+                let nothing = log.deliver(&[]).await.map_err(|undelivered| undelivered.fault);
+                nothing.map(|()| "the log takes events".to_owned())
+            }
             Self::Postgrest(postgrest) => {
                 postgrest.check().await.map(|()| "its table takes events".to_owned())
             }
@@ -99,11 +112,24 @@ impl AnyDestination {
         }
     }
 
+    /// What a destination does beside taking deliveries, until `stop` says so.
+    pub async fn run_beside(&self, stop: watch::Receiver<bool>) {
+        if let Self::AuditLog(log) = self {
+            log.keep(stop).await;
+        }
+    }
+
+    /// The same, once, after its queue was emptied.
+    pub async fn conclude(&self) -> Result<(), KeeperError> {
+        if let Self::AuditLog(log) = self { log.keep_once().await } else { Ok(()) }
+    }
+
     /// Closes its connections.
     pub async fn close(&self) {
         match self {
             Self::Postgres(postgres) => postgres.close().await,
             Self::Registry(registry) => registry.close().await,
+            Self::AuditLog(log) => log.close().await,
             // These hold none that has to be told.
             Self::Postgrest(_) | Self::Webhook(_) | Self::Nats(_) => {}
         }
@@ -133,6 +159,7 @@ impl Destination for AnyDestination {
         match self {
             Self::Postgres(postgres) => postgres.deliver(batch).await,
             Self::Registry(registry) => registry.deliver(batch).await,
+            Self::AuditLog(log) => log.deliver(batch).await,
             Self::Postgrest(postgrest) => postgrest.deliver(batch).await,
             Self::Webhook(webhook) => webhook.deliver(batch).await,
             Self::Nats(nats) => nats.deliver(batch).await,
@@ -143,6 +170,7 @@ impl Destination for AnyDestination {
         match self {
             Self::Postgres(postgres) => postgres.most_rows(),
             Self::Registry(registry) => registry.most_rows(),
+            Self::AuditLog(log) => log.most_rows(),
             Self::Postgrest(postgrest) => postgrest.most_rows(),
             Self::Webhook(webhook) => webhook.most_rows(),
             Self::Nats(nats) => nats.most_rows(),

@@ -56,6 +56,7 @@ pub(super) fn read_url(t: &TestDatabase) -> String {
 #[tokio::test]
 async fn everything_that_is_missing_is_named_before_anything_starts() {
     test_database::run_leaving_work(async |t| {
+        enable(t, 2, false).await;
         enable(t, 3, false).await;
         add(t, 40, "second-site").await;
         add(t, 41, "asleep").await;
@@ -84,6 +85,7 @@ async fn everything_that_is_missing_is_named_before_anything_starts() {
 #[tokio::test]
 async fn one_that_is_away_holds_up_no_other() {
     test_database::run_leaving_work(async |t| {
+        enable(t, 2, false).await;
         enable(t, 3, false).await;
         add(t, 40, "away").await;
         append(t, 3, 9).await;

@@ -75,7 +75,10 @@ async fn two_forwarders_deliver_everything_once_in_the_order_of_each_aggregate()
     test_database::run(async |t| {
         append(t, 20, 300).await;
         let (one, other) = (t.real_forwarder("one"), t.real_forwarder("other"));
-        run_until(&[&one, &other], async || count(t, "auth_gateway.outbox").await == 0).await;
+        run_until(&[&one, &other], async || {
+            count(t, "auth_gateway.outbox WHERE destination_id = 1").await == 0
+        })
+        .await;
 
         let rows =
             sqlx::query("SELECT aggregate_id, version FROM public.auth_events ORDER BY received_at, version")
@@ -115,7 +118,10 @@ async fn a_poisonous_row_parks_its_aggregate_and_nothing_else() {
         .await;
         append(t, 5, 20).await;
         let forwarder = t.real_forwarder("one");
-        run_until(&[&forwarder], async || count(t, "auth_gateway.outbox").await == 0).await;
+        run_until(&[&forwarder], async || {
+            count(t, "auth_gateway.outbox WHERE destination_id = 1").await == 0
+        })
+        .await;
         // Of five aggregates with four events each, the poisonous one stops after its first.
         assert_eq!(count(t, "public.auth_events").await, 17);
         let failed: Vec<(i64, i16, String)> = sqlx::query_as(
@@ -188,7 +194,7 @@ async fn an_outage_costs_no_attempt_and_everything_arrives_after_it() {
             sqlx::query_scalar::<_, i32>(failures).fetch_one(&mut t.admin().await).await.unwrap()
         };
         run_until(&[&forwarder], async || outages().await >= 4).await;
-        assert_eq!(count(t, "auth_gateway.outbox").await, 12);
+        assert_eq!(count(t, "auth_gateway.outbox WHERE destination_id = 1").await, 12);
         let attempts: i16 = sqlx::query_scalar("SELECT max(attempts) FROM auth_gateway.outbox")
             .fetch_one(&mut admin)
             .await
@@ -197,7 +203,10 @@ async fn an_outage_costs_no_attempt_and_everything_arrives_after_it() {
         assert!(statistics(&t.database).await.unwrap()[0].breaker_error.is_some());
 
         execute(&mut admin, format!("ALTER DATABASE {role} ALLOW_CONNECTIONS true")).await;
-        run_until(&[&forwarder], async || count(t, "auth_gateway.outbox").await == 0).await;
+        run_until(&[&forwarder], async || {
+            count(t, "auth_gateway.outbox WHERE destination_id = 1").await == 0
+        })
+        .await;
         assert_eq!(count(t, "public.auth_events").await, 12);
         assert_eq!(outages().await, 0, "the breaker stayed open");
     })
@@ -247,7 +256,11 @@ async fn a_crash_after_delivery_and_before_the_acknowledgement_delivers_no_row_t
         }
         drop(dying);
         assert_eq!(count(t, "public.auth_events").await, 9);
-        assert_eq!(count(t, "auth_gateway.outbox").await, 9, "it was acknowledged after all");
+        assert_eq!(
+            count(t, "auth_gateway.outbox WHERE destination_id = 1").await,
+            9,
+            "it was acknowledged after all"
+        );
         // The next one takes over when the lease has run out, and what is there already stays as it is.
         assert_eq!(t.real_forwarder("next").drain().await.unwrap().delivered, 9);
         assert_eq!(count(t, "public.auth_events").await, 9);
@@ -299,7 +312,7 @@ async fn whoever_lost_the_lease_can_acknowledge_nothing() {
             stop.send(true).unwrap();
         };
         tokio::join!(zombie.run(stopped), others);
-        assert_eq!(count(t, "auth_gateway.outbox").await, 3, "a zombie acknowledged what was no longer its own");
+        assert_eq!(count(t, "auth_gateway.outbox WHERE destination_id = 1").await, 3, "a zombie acknowledged what was no longer its own");
         let holders: Vec<String> =
             sqlx::query_scalar("SELECT leased_by FROM auth_gateway.outbox_lanes WHERE leased_by IS NOT NULL")
                 .fetch_all(&mut t.admin().await)
@@ -333,13 +346,13 @@ async fn a_destination_that_wants_nothing_any_more_is_disabled_and_its_rows_stay
         let error = forwarder.drain().await.unwrap_err();
         assert!(matches!(&error, ForwarderError::Gone(reason) if reason == "410 Gone"), "{error}");
         // What it took before it said so is settled; nothing else is.
-        assert_eq!(count(t, "auth_gateway.outbox").await, 11);
+        assert_eq!(count(t, "auth_gateway.outbox WHERE destination_id = 1").await, 11);
         let state = &statistics(&t.database).await.unwrap()[0];
         assert!(!state.enabled);
         assert_eq!(state.disabled_reason.as_deref(), Some("410 Gone"));
         append(t, 4, 4).await;
         assert_eq!(
-            count(t, "auth_gateway.outbox").await,
+            count(t, "auth_gateway.outbox WHERE destination_id = 1").await,
             11,
             "something was queued for a destination that is disabled"
         );
@@ -355,7 +368,7 @@ async fn a_time_that_the_destination_named_is_kept_even_by_those_who_carry_once(
         let busy = Answers(DeliveryFault::Outage { reason: "429".to_owned(), retry_after });
         let forwarder = Forwarder::new(t.forwarder.clone(), busy, settings("one", Duration::from_secs(10)));
         forwarder.drain().await.unwrap_err();
-        assert_eq!(count(t, "auth_gateway.outbox").await, 11);
+        assert_eq!(count(t, "auth_gateway.outbox WHERE destination_id = 1").await, 11);
         let error = t.real_forwarder("other").drain().await.unwrap_err();
         assert!(error.to_string().contains("asked to be left alone until"), "{error}");
         let state = &statistics(&t.database).await.unwrap()[0];
@@ -377,12 +390,12 @@ async fn a_destination_gets_the_aggregates_that_it_asked_for() {
         let only = "UPDATE auth_gateway.outbox_destinations SET aggregate_types = '{session}' WHERE id = 1";
         execute(&mut admin, only.to_owned()).await;
         append(t, 2, 2).await;
-        assert_eq!(count(t, "auth_gateway.outbox").await, 0);
+        assert_eq!(count(t, "auth_gateway.outbox WHERE destination_id = 1").await, 0);
         let more =
             "UPDATE auth_gateway.outbox_destinations SET aggregate_types = '{session,grant}' WHERE id = 1";
         execute(&mut admin, more.to_owned()).await;
         append(t, 2, 2).await;
-        assert_eq!(count(t, "auth_gateway.outbox").await, 2);
+        assert_eq!(count(t, "auth_gateway.outbox WHERE destination_id = 1").await, 2);
     })
     .await;
 }
@@ -423,7 +436,7 @@ async fn batches_grow_while_there_is_more_than_fits() {
         let batches = forwarder.destination().batches.lock().await;
         assert_eq!(batches[..5], [50, 100, 200, 400, 800]);
         assert_eq!(batches[5..].iter().max(), Some(&1_000));
-        assert_eq!(count(t, "auth_gateway.outbox").await, 0);
+        assert_eq!(count(t, "auth_gateway.outbox WHERE destination_id = 1").await, 0);
     })
     .await;
 }
