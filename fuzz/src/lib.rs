@@ -12,12 +12,13 @@ pub mod seeds;
 pub type Property = fn(&[u8]);
 
 /// Every property with the name of its target and of its corpus.
-pub const TARGETS: [(&str, Property); 10] = [
+pub const TARGETS: [(&str, Property); 11] = [
     ("authorization_request", properties::authorization_request::hold),
     ("decide", properties::decide::hold),
     ("filter", properties::filter::hold),
     ("form", properties::form::hold),
     ("jwt", properties::jwt::hold),
+    ("note", properties::note::hold),
     ("opaque", properties::opaque::hold),
     ("path", properties::path::hold),
     ("policy", properties::policy::hold),

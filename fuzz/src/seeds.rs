@@ -14,7 +14,7 @@ use shared::{
     refresh_token::RefreshToken,
 };
 
-use crate::properties::jwt;
+use crate::properties::{jwt, note};
 
 /// The target's name and the bytes.
 type Seed = (&'static str, Vec<u8>);
@@ -58,6 +58,7 @@ pub fn all() -> Vec<Seed> {
         seeds.push(("authorization_request", pair.into()));
     }
     proofs(&mut seeds);
+    notes(&mut seeds);
     seeds.push(("path", b"http://127.0.0.1:8787/notes/api/items?x=1\n127.0.0.1:8787".to_vec()));
     seeds.push(("form", b"Basic YXBwOnM=\ngrant_type=refresh_token&client_id=app".to_vec()));
     seeds.push(("opaque", api_key::issue(Environment::Live, [1; 16], [2; 32]).into_bytes()));
@@ -151,4 +152,17 @@ fn code() -> Option<String> {
         &challenge,
     );
     Some(code.to_text())
+}
+
+/// A note, its key, a checkpoint without and with signatures, and a proof.
+fn notes(seeds: &mut Vec<Seed>) {
+    let checkpoint = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+    let signature = "\u{2014} example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n";
+    let cosignature = "\u{2014} witness.example.com/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==\n";
+    let note = format!("{checkpoint}\n{signature}{cosignature}");
+    let path = "PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=";
+    let proof = format!("c2sp.org/tlog-proof@v1\nextra Z2F0ZXdhcmQ=\nindex 73894\n{path}\n\n{note}");
+    for text in [note::KEY, note::NOTE, checkpoint, &note, &proof] {
+        seeds.push(("note", text.into()));
+    }
 }

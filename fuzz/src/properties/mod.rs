@@ -5,6 +5,7 @@ pub mod decide;
 pub mod filter;
 pub mod form;
 pub mod jwt;
+pub mod note;
 pub mod opaque;
 pub mod path;
 pub mod policy;
