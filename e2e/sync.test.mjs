@@ -19,6 +19,7 @@ import { startEdges } from "./driver/edges.mjs";
 import { gateward, ownName } from "./driver/gateward.mjs";
 import { gateway, issuer, record } from "./driver/gateway.mjs";
 import { HttpClient } from "./driver/http-client.mjs";
+import { assertEventsAreWhole, assertReadSideIsEqual } from "./driver/record.mjs";
 import { until } from "./driver/until.mjs";
 
 /** The published bound of a change, in milliseconds. */
@@ -321,6 +322,11 @@ test("a backfill that is cut off keeps what it had, and goes on from there", { t
   assert.deepEqual([report.created, report.unchanged], [all - number, number - heard]);
   assert.equal(await stored(), all);
   t.diagnostic(`cut after row ${number}, of which ${heard} had been reported; the rest was sent from there`);
+});
+
+test("everything that the webhooks recorded is whole, and is on the read side", { timeout: 300_000 }, async () => {
+  await assertEventsAreWhole();
+  await assertReadSideIsEqual({ within: 240_000 });
 });
 
 /** A request for a backfill whose body the caller writes. */
