@@ -65,7 +65,7 @@ async fn any_deliveries_in_any_order_end_in_what_the_source_last_said() {
     let rng =
         TestRng::from_seed(proptest::test_runner::RngAlgorithm::ChaCha, &Sha256::digest(seed.to_be_bytes()));
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    for run in 0..12 {
+    for run in 0..8 {
         let (said, deliveries) = histories().new_tree(&mut runner).unwrap().current();
         test_database::run(async |t| {
             let test = TestOrigin::new(t);
