@@ -27,6 +27,7 @@ const JOSE: &str = "JavaScript with jose, every token new";
 const SEEN: &str = "Gateward, token seen before";
 const NEW: &str = "Gateward, every token new";
 const OVERFLOW: &str = "Gateward, more live tokens than it remembers";
+const BROWSER: &str = "Gateward, token seen before, sent by a browser";
 const BIG: &str = "Gateward, token seen before, big policy";
 const DAMAGED: &str = "Gateward, refusing a damaged token";
 const VERIFIER: &str = "Gateward, refusing a wrong verifier";
@@ -37,11 +38,12 @@ const OTHER_NEW: &str = "The other build, every token new";
 const OTHER_DAMAGED: &str = "The other build, refusing a damaged token";
 
 /// The order of the table.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     PLAIN,
     HEADERS,
     JOSE,
     SEEN,
+    BROWSER,
     BIG,
     NEW,
     OVERFLOW,
@@ -240,6 +242,8 @@ struct Scenario {
 enum Request {
     /// A GET of this path with a token.
     Get(&'static str, TokenChoice),
+    /// The same with what a browser adds: the answer's cookies are looked at.
+    Browse(&'static str, TokenChoice),
     /// A POST to the token endpoint.
     Form(String),
 }
@@ -260,8 +264,9 @@ impl Scenario {
         tokens: &mut Tokens,
         mint: &mut Mint,
     ) -> Result<Sample> {
-        let (path, choice) = match &self.request {
-            Request::Get(path, choice) => (path, *choice),
+        let (path, choice, agent) = match &self.request {
+            Request::Get(path, choice) => (path, *choice, PROGRAM),
+            Request::Browse(path, choice) => (path, *choice, BROWSERS_OWN),
             Request::Form(form) => {
                 let request = format!(
                     "POST /oauth/token HTTP/1.1\r\nhost: {}\r\nuser-agent: bench/1.0\r\naccept: application/json\r\naccept-language: en\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
@@ -295,14 +300,23 @@ impl Scenario {
                 TokenChoice::New => fresh.next(),
                 TokenChoice::Damaged => live.next().map(|token| token.replacen('.', "A.", 1)),
             }?;
-            Some(get(self.server, path, &token).into_bytes())
+            Some(get_as(self.server, path, &token, agent).into_bytes())
         })
     }
 }
 
+/// What a program says of itself.
+const PROGRAM: &str = "user-agent: bench/1.0\r\n";
+/// What a browser does.
+const BROWSERS_OWN: &str = "user-agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\nsec-fetch-site: same-origin\r\nsec-fetch-mode: cors\r\nsec-fetch-dest: empty\r\ncookie: theme=dark\r\n";
+
 fn get(server: Server, path: &str, token: &str) -> String {
+    get_as(server, path, token, PROGRAM)
+}
+
+fn get_as(server: Server, path: &str, token: &str, agent: &str) -> String {
     format!(
-        "GET {path} HTTP/1.1\r\nhost: {}\r\nuser-agent: bench/1.0\r\naccept: application/json\r\naccept-language: en\r\nauthorization: Bearer {token}\r\n\r\n",
+        "GET {path} HTTP/1.1\r\nhost: {}\r\n{agent}accept: application/json\r\naccept-language: en\r\nauthorization: Bearer {token}\r\n\r\n",
         server.address
     )
 }
@@ -331,6 +345,7 @@ fn scenarios(stage: &Stage, cast: &Cast) -> Result<Vec<Scenario>> {
     }
     let more = [
         scenario(JOSE, "jose", Request::Get("/items", TokenChoice::New), "200")?,
+        scenario(BROWSER, "seen", Request::Browse("/notes/api/items", TokenChoice::Live), "200")?,
         scenario(BIG, "big", items(TokenChoice::Live), "200")?,
         scenario(OVERFLOW, "edge", items(TokenChoice::Many), "200")?,
         scenario(VERIFIER, "edge", Request::Form(Mint::wrong_verifier_form(&cast.code_key)?), "400")?,
