@@ -306,6 +306,12 @@ impl Deliberation<'_> {
         let (configuration, on_behalf_of) = (Rc::clone(&self.configuration), self.on_behalf_of());
         let env = self.platform.env.clone();
         self.go_on_beside(async move {
+            // This request's answer first: what signing and asking take is not its business.
+            clock::next_turn().await;
+            let now = clock::now();
+            if isolate::last_attempt().is_some_and(|last| last.just_failed(now) || last.is_under_way(now)) {
+                return;
+            }
             let changed = refresh::refresh(&configuration, &on_behalf_of, refresh::LOAD_MILLIS).await;
             after_refresh(configuration, on_behalf_of, env, changed).await;
         });
