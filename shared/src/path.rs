@@ -48,7 +48,7 @@ impl CanonicalPath {
     /// Reads a path as received, without its query.
     pub fn parse(raw: &str) -> Result<Self, PathFault> {
         let rest = raw.strip_prefix('/').ok_or(PathFault::NotAbsolute)?;
-        let mut segments = Vec::new();
+        let mut segments = Vec::with_capacity(8);
         let mut pieces = rest.split('/').peekable();
         while let Some(piece) = pieces.next() {
             if piece.is_empty() && pieces.peek().is_some() {
@@ -87,7 +87,12 @@ impl CanonicalPath {
     }
 
     fn render(&self, count: usize, append: impl Fn(&mut String, &str)) -> String {
-        let mut out = String::new();
+        let length = self
+            .segments
+            .iter()
+            .skip(count)
+            .fold(1, |sum, segment| segment.len().saturating_add(1).saturating_add(sum));
+        let mut out = String::with_capacity(length);
         for segment in self.segments.iter().skip(count) {
             out.push('/');
             append(&mut out, segment);

@@ -19,7 +19,8 @@ pub struct TraceContext {
 impl TraceContext {
     /// The caller's trace when its `traceparent` is well formed (§3.2.2), else a new one; `request_id` is fresh and random.
     pub fn continue_or_begin(traceparent: Option<&str>, request_id: &str) -> Self {
-        let fresh = request_id.replace('-', "");
+        let mut fresh = String::with_capacity(32);
+        fresh.extend(request_id.chars().filter(|character| *character != '-'));
         let fresh = if is_hex(&fresh, 32) { fresh } else { format!("{:032x}", 1) };
         let span_id = fresh.get(16..).unwrap_or_default().into();
         match traceparent.and_then(parse) {
@@ -31,7 +32,12 @@ impl TraceContext {
 
     /// The `traceparent` for whoever is called next.
     pub fn traceparent(&self) -> String {
-        ["00", &self.trace_id, &self.span_id, &self.flags].join("-")
+        let Self { trace_id, span_id, flags } = self;
+        let mut text = String::with_capacity(55);
+        for part in ["00-", trace_id, "-", span_id, "-", flags] {
+            text.push_str(part);
+        }
+        text
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::{Gate, Refusal, credential::Caller, project::Target};
 use crate::{
-    authorization_request::audience_of,
     jwt::{Claims, TokenFault},
     policy::Credential,
     problem::ProblemType,
@@ -57,9 +56,14 @@ fn admit_access_token(gate: &Gate<'_>, target: &Target<'_>, claims: &Claims) -> 
     let (Some(aud), Some(client_id), Some(_)) = (&claims.aud, &claims.client_id, &claims.sub) else {
         return Err(Refusal::token(TokenFault::MissingClaim));
     };
-    let project = audience_of(&gate.active.policy.issuer, target.project_slug);
-    let names_service = || aud.includes(&alloc::format!("{project}/{}", target.service_slug));
-    if !aud.includes(&project) && !names_service() {
+    // `{issuer}/{project}` or `{issuer}/{project}/{service}`, taken apart and not put together for every request.
+    let is_meant = |audience: &str| {
+        let rest = audience.strip_prefix(gate.active.policy.issuer.as_str());
+        let rest = rest.and_then(|rest| rest.strip_prefix('/'));
+        let rest = rest.and_then(|rest| rest.strip_prefix(target.project_slug));
+        rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('/') == Some(target.service_slug))
+    };
+    if !aud.any(is_meant) {
         return Err(Refusal::token(TokenFault::WrongAudience));
     }
     if !gate.active.policy.clients.contains_key(client_id) {

@@ -279,21 +279,23 @@ type HeaderEdits = (Vec<String>, Vec<(&'static str, String)>);
 
 /// What of the caller's headers goes, and what is set: every reserved name first goes, in every spelling.
 fn headers(facts: &Facts<'_>, target: &Target<'_>, caller: Option<&Caller>) -> Result<HeaderEdits, Refusal> {
-    let mut set = alloc::vec![
+    // Room for all there can be: five of the request, five of the caller, cookie and assertion.
+    let mut set = Vec::with_capacity(12);
+    set.extend([
         ("x-gateway-project", target.project_slug.to_string()),
         ("x-gateway-service", target.service_slug.to_string()),
         ("x-gateway-request-id", facts.request_id.to_string()),
         ("x-forwarded-for", facts.address.to_string()),
         (
             trace_context::HEADER,
-            TraceContext::continue_or_begin(facts.traceparent, facts.request_id).traceparent()
+            TraceContext::continue_or_begin(facts.traceparent, facts.request_id).traceparent(),
         ),
-    ];
+    ]);
     if let Some(caller) = caller {
-        set.extend(identity(target, caller)?);
+        identity(target, caller, &mut set)?;
     }
-    let mut delete: Vec<String> =
-        header::reserved(facts.header_names.split('\n')).into_iter().map(Into::into).collect();
+    let reserved = facts.header_names.split('\n').filter(|name| header::is_reserved(name));
+    let mut delete: Vec<String> = reserved.map(Into::into).collect();
     if facts.api_key.is_some() && credential::takes_keys(target.accepted()) {
         delete.push("x-api-key".into());
     }
@@ -306,22 +308,28 @@ fn headers(facts: &Facts<'_>, target: &Target<'_>, caller: Option<&Caller>) -> R
 }
 
 /// The identity headers. A claim that cannot stand in a header is refused: it is never cut or escaped into another meaning.
-fn identity(target: &Target<'_>, caller: &Caller) -> Result<Vec<(&'static str, String)>, Refusal> {
+fn identity(
+    target: &Target<'_>,
+    caller: &Caller,
+    set: &mut Vec<(&'static str, String)>,
+) -> Result<(), Refusal> {
     let claims = &caller.claims;
-    let mut identity = alloc::vec![
-        ("x-gateway-scopes", claims.scope.to_string()),
-        ("x-gateway-workspace", target.project.workspace_id.clone()),
+    let scope = claims.scope.to_string();
+    let identity = [
+        ("x-gateway-scopes", Some(scope.as_str())),
+        ("x-gateway-workspace", Some(&target.project.workspace_id)),
+        ("x-gateway-token-id", Some(claims.jti.as_str()).filter(|id| !id.is_empty())),
+        ("x-gateway-subject", claims.sub.as_deref()),
+        ("x-gateway-client", claims.client_id.as_deref()),
     ];
-    if !claims.jti.is_empty() {
-        identity.push(("x-gateway-token-id", claims.jti.clone()));
+    for (name, value) in identity {
+        let Some(value) = value else { continue };
+        if !header::is_field_value(value) {
+            return Err(Refusal::token(TokenFault::MissingClaim));
+        }
+        set.push((name, value.to_string()));
     }
-    identity.extend(claims.sub.clone().map(|subject| ("x-gateway-subject", subject)));
-    identity.extend(claims.client_id.clone().map(|client_id| ("x-gateway-client", client_id)));
-    if identity.iter().all(|(_, value)| header::is_field_value(value)) {
-        Ok(identity)
-    } else {
-        Err(Refusal::token(TokenFault::MissingClaim))
-    }
+    Ok(())
 }
 
 /// What the upstream can check by itself: who calls, and exactly what.

@@ -23,9 +23,14 @@ pub enum Audience {
 impl Audience {
     /// Whether `name` is among them, byte for byte.
     pub fn includes(&self, name: &str) -> bool {
+        self.any(|one| one == name)
+    }
+
+    /// Whether one of them is as it should be.
+    pub fn any(&self, is_meant: impl Fn(&str) -> bool) -> bool {
         match self {
-            Self::One(one) => one == name,
-            Self::Many(many) => many.iter().any(|one| one == name),
+            Self::One(one) => is_meant(one),
+            Self::Many(many) => many.iter().any(|one| is_meant(one)),
         }
     }
 }
