@@ -62,9 +62,12 @@ async fn measure(stage: &Stage, size: Size) -> Result<Value> {
             let copy = batch::copy(stage, size).await?;
             (batch::append_all(stage, size).await?, copy)
         };
+        eprintln!("append {append:.0}/s, bare {bare:.0}/s; batch {batch:.0}/s, copy {copy:.0}/s");
         let (to_nowhere, to_postgres) = drain::drain(stage).await?;
+        eprintln!("drain {to_nowhere:.0}/s to nowhere, {to_postgres:.0}/s to the read database");
         let latency = latency::latency(stage, size).await?;
         let wal = write_ahead::outbox(stage).await?;
+        eprintln!("latency {latency}; {wal:.0} B of the outbox an event");
         rounds.push(json!({
             "append": append, "bare": bare, "batch": batch, "copy": copy, "drain": to_nowhere,
             "drain_postgres": to_postgres, "latency": latency, "wal": wal,

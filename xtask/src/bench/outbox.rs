@@ -257,7 +257,7 @@ fn section(figures: &[Figure], measured: &Measured, options: &Options, load: &st
          that are held. The batched append hashes and queues {} events in a transaction; the COPY loads as many rows that were made \
          beforehand into the same table, without policies, and their outbox rows. The drain is the real forwarder. The latency is that of \
          about a hundred events a second, from the end of the commit until the read database has answered. The log's bytes are those of \
-         appending and draining at batch 50, less those of appending with the destination disabled.\n\n{}\n",
+         appending and draining at batch 50, less those of appending with the destination disabled, without whole pages and vacuum.\n\n{}\n",
         measured.postgres,
         measured.clients,
         options.rounds,
