@@ -54,6 +54,7 @@ impl Installation {
                 ("REGISTRY_DATABASE_URL", url(Some("gateward_line_register"), registry)),
                 ("ISSUER", "https://auth.example.test".to_owned()),
                 ("KEY_ENCRYPTION_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc".to_owned()),
+                ("AUDIT_SIGNING_KEY", "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg".to_owned()),
                 ("FORWARDER_LEASE", "2s".to_owned()),
             ],
             names,
@@ -195,6 +196,19 @@ async fn from_an_empty_server_to_a_token_and_its_events_on_the_read_side() {
     .await
     .unwrap();
     assert_eq!(stored, 0, "an event holds a token's signature");
+    assert_eq!(gateward.json(&["outbox", "failed", "--json"]), serde_json::json!([]));
+    let replayed = gateward.json(&["outbox", "replay", "--destination", "read-database", "--all", "--json"]);
+    assert_eq!(replayed["events"], 0);
+    for (arguments, code, words) in [
+        (&["outbox", "discard", "--destination", "read-database", "--all"][..], 2, "--yes"),
+        (&["outbox", "replay", "--destination", "nowhere", "--all"], 2, "no destination nowhere"),
+        (&["outbox", "replay", "--destination", "read-database"], 2, "--event"),
+        (&["forward", "--once", "--destination", "nowhere"], 2, "no destination nowhere"),
+    ] {
+        let output = gateward.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(text(&output.stderr).contains(words), "{arguments:?}: {}", text(&output.stderr));
+    }
     gateward.remove().await;
 }
 

@@ -56,7 +56,9 @@ async fn settings(stage: &Stage, value: &str) -> Result<()> {
     }
     stage.execute("SELECT pg_reload_conf()").await?;
     // Those who write take it over when they next begin something, which may be a moment later.
-    while stage.number("(current_setting('autovacuum') = '{}')::int".replace("{}", value).as_str()).await? < 0.5 {}
+    while stage.number("(current_setting('autovacuum') = '{}')::int".replace("{}", value).as_str()).await?
+        < 0.5
+    {}
     stage.execute("CHECKPOINT").await
 }
 
