@@ -29,6 +29,11 @@ const ASSERTION_ALGORITHMS: [&str; 3] = ["EdDSA", "ES256", "RS256"];
 pub fn authorization_server(policy: &Policy) -> String {
     let issuer = &policy.issuer;
     let methods = AuthMethod::ALL.map(AuthMethod::name);
+    let confidential: Vec<&str> = AuthMethod::ALL
+        .into_iter()
+        .filter(|method| *method != AuthMethod::None)
+        .map(AuthMethod::name)
+        .collect();
     let of_clients = policy.clients.values().flat_map(|client| client.scopes.iter());
     let scopes: BTreeSet<&str> = of_clients.chain([OPENID, "email", "profile"]).collect();
     json!({
@@ -37,6 +42,10 @@ pub fn authorization_server(policy: &Policy) -> String {
         "token_endpoint": format!("{issuer}/oauth/token"),
         "revocation_endpoint": format!("{issuer}/oauth/revoke"),
         "userinfo_endpoint": format!("{issuer}/oauth/userinfo"),
+        "introspection_endpoint": format!("{issuer}/oauth/introspect"),
+        "introspection_endpoint_auth_methods_supported": confidential,
+        "introspection_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "introspection_signing_alg_values_supported": ["EdDSA"],
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
         "scopes_supported": scopes,
         "response_types_supported": ["code"],

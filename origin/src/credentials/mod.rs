@@ -16,6 +16,7 @@ use axum::{Router, routing::post};
 pub use self::create::{ApiKeyText, CreatedKey, KeyRequest, create};
 pub use self::import::{ImportRequest, import, parse_sha256};
 pub use self::list::{ListedCredential, list};
+pub(crate) use self::resolve::in_force;
 pub use self::revoke::{Revoked, revoke};
 
 use crate::{database::DatabaseError, events::AppendError, http::Origin};

@@ -80,7 +80,7 @@ pub(super) async fn resolve(
     let hash: [u8; 32] = base64url::decode_array(&sha256).ok_or(ResolveRefused::Malformed)?;
     // Before the rows are read: what is committed by now is in them.
     let made_at = UnixMillis(origin.clock.unix_millis());
-    let credential = find(&origin, &hash).await?;
+    let credential = in_force(&origin, &hash).await?;
     let statement = CredentialStatement { iss: origin.issuer().to_owned(), sha256, made_at, credential };
     let statement = statement.sign(origin.policy.statement_key()).ok_or(ResolveRefused::Unsigned)?;
     Ok(Json(json!({ "statement": statement })).into_response())
@@ -115,7 +115,7 @@ pub(super) const LOOK_UP: &str =
 
 /// The credential of this hash, if it is in force now: neither revoked nor expired, of an enabled project, and of a person, if of one,
 /// whose account is active.
-async fn find(origin: &Origin, hash: &[u8; 32]) -> Result<Option<Resolved>, ResolveRefused> {
+pub(crate) async fn in_force(origin: &Origin, hash: &[u8; 32]) -> Result<Option<Resolved>, DatabaseError> {
     let mut scope = origin.database.scope(Actor::System(Component::Authenticator)).await?;
     let row: Option<Row> = sqlx::query_as(LOOK_UP)
         .bind(&hash[..])

@@ -10,6 +10,8 @@ mod client_key;
 mod error;
 mod form;
 mod grant;
+mod introspect;
+mod introspected;
 mod issue;
 mod redeem;
 mod refresh;
@@ -41,5 +43,6 @@ pub fn routes() -> Router<Origin> {
         .route("/oauth/authorize", get(authorize::authorize).post(authorize::authorize))
         .route("/oauth/token", post(token::token))
         .route("/oauth/revoke", post(revoke::revoke))
+        .route("/oauth/introspect", post(introspect::introspect))
         .route("/oauth/userinfo", get(user_info::user_info).post(user_info::user_info))
 }

@@ -20,6 +20,8 @@ pub enum Endpoint {
     Token,
     /// `/oauth/revoke`.
     Revoke,
+    /// `/oauth/introspect`.
+    Introspect,
     /// `/oauth/userinfo`.
     UserInfo,
     /// A page or asset of the origin.
@@ -98,6 +100,7 @@ impl Endpoint {
             "authorize" => Self::Authorize,
             "token" => Self::Token,
             "revoke" => Self::Revoke,
+            "introspect" => Self::Introspect,
             "userinfo" => Self::UserInfo,
             _ => Self::Nothing,
         }
@@ -113,6 +116,7 @@ impl Endpoint {
             Self::Authorize => "authorize",
             Self::Token => "token",
             Self::Revoke => "revoke",
+            Self::Introspect => "introspect",
             Self::UserInfo => "userinfo",
             Self::Page => "page",
             Self::Api => "api",
@@ -137,7 +141,7 @@ impl Endpoint {
     /// Whether this request presents a secret that could be guessed.
     pub const fn takes_credentials(self, method: &str) -> bool {
         match self {
-            Self::Token | Self::Revoke | Self::UserInfo | Self::Api | Self::Sync => true,
+            Self::Token | Self::Revoke | Self::Introspect | Self::UserInfo | Self::Api | Self::Sync => true,
             Self::Page => matches!(method.as_bytes(), b"POST"),
             _ => false,
         }

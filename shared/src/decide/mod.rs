@@ -25,7 +25,10 @@ pub use facts::{Answer, Certificate, ChargeAnswer, Facts, LookedUp, PlatformAnsw
 pub use location::{is_counted_by_location, refused_by_location};
 pub use memory::Memory;
 pub use metrics_token::MetricsToken;
-pub use oauth::{MALFORMED_ASSERTION, REVOCATION_PARAMETERS, TOKEN_PARAMETERS, UNSUPPORTED_GRANT_TYPE};
+pub use oauth::{
+    INTROSPECTION_NEEDS_A_CALLER, MALFORMED_ASSERTION, REVOCATION_PARAMETERS, TOKEN_PARAMETERS,
+    UNSUPPORTED_GRANT_TYPE, has_bearer,
+};
 pub use refusal::{QuotaReport, Refusal, RefusalForm, Rendered};
 pub use verdict::{
     AnswerEdits, Charge, ConfirmationQuestion, CredentialQuestion, Document, SignatureQuestion, ToOrigin,
@@ -183,6 +186,7 @@ fn judge(
         }
         Endpoint::Token => oauth::with_cors(gate, facts, oauth::token(gate, facts, memory, now)),
         Endpoint::Revoke => oauth::with_cors(gate, facts, oauth::revoke(gate, facts, memory, now)),
+        Endpoint::Introspect => oauth::introspect(gate, facts, memory, now),
         Endpoint::UserInfo => oauth::user_info(facts),
         Endpoint::Page => page(facts, &path, query),
         Endpoint::Api => api(facts, &path, query),

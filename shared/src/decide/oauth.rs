@@ -35,7 +35,7 @@ pub const TOKEN_PARAMETERS: [&str; 11] = [
     "resource",
 ];
 
-/// Parameters of the revocation endpoint that must not come twice (RFC 7009 §2.1).
+/// Parameters of the revocation and introspection endpoints that must not come twice (RFC 7009 §2.1, RFC 7662 §2.1).
 pub const REVOCATION_PARAMETERS: [&str; 6] =
     ["token", "token_type_hint", "client_id", "client_secret", "client_assertion", "client_assertion_type"];
 
@@ -120,6 +120,34 @@ pub(super) fn revoke(
     read_client(gate, facts, &form, memory, now)?;
     form.get("token").ok_or(Refusal::oauth(OAuthError::InvalidRequest, "token is missing."))?;
     Ok(Verdict::Origin(ToOrigin::new("/oauth/revoke".into(), "")))
+}
+
+/// What is said of a public client that wants to know about a token.
+pub const INTROSPECTION_NEEDS_A_CALLER: &str =
+    "Whoever asks about a token must authenticate, as a client or with a service token.";
+
+/// `/oauth/introspect` (RFC 7662 §2.1). Who comes with a bearer token is the origin's to judge, like every token that is asked about.
+pub(super) fn introspect(
+    gate: &Gate<'_>,
+    facts: &Facts<'_>,
+    memory: &mut Memory,
+    now: UnixMillis,
+) -> Result<Verdict, Refusal> {
+    let Some(form) = read_form(facts)? else { return Ok(Verdict::NeedsForm(MAX_FORM_BYTES)) };
+    refuse_repeated(&form, &REVOCATION_PARAMETERS)?;
+    if !facts.authorization.is_some_and(has_bearer) {
+        let (_, client) = read_client(gate, facts, &form, memory, now)?;
+        if client.authenticates_by(AuthMethod::None) {
+            return Err(Refusal::invalid_client(false, INTROSPECTION_NEEDS_A_CALLER));
+        }
+    }
+    form.get("token").ok_or(Refusal::oauth(OAuthError::InvalidRequest, "token is missing."))?;
+    Ok(Verdict::Origin(ToOrigin::new("/oauth/introspect".into(), "")))
+}
+
+/// Whether an `Authorization` is of the scheme `Bearer`.
+pub fn has_bearer(authorization: &str) -> bool {
+    authorization.split(' ').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer"))
 }
 
 /// `/oauth/userinfo`, by GET or POST (OpenID Connect Core §5.3.1). Whose the token is, and whether it is still good, the origin knows.

@@ -2,6 +2,7 @@
 
 mod authorize;
 mod client_credentials;
+mod introspect;
 mod openid;
 mod parallel;
 mod redeem;
