@@ -65,7 +65,8 @@ pub(super) async fn settle(
 }
 
 /// Extends the lease on those lanes that are still ours and deletes what was delivered of them, in one statement. The lanes' rows stay
-/// locked until the scope ends, so that what the scope does next is fenced, too.
+/// locked until the scope ends, so that what the scope does next is fenced, too. Each row is looked up by its key: by the statistics of a
+/// destination that was filled a moment ago there is next to nothing in it, and a join planned by these would read all of it for each row.
 async fn acknowledge(
     scope: &mut Scope,
     destination_id: i16,
@@ -82,8 +83,13 @@ async fn acknowledge(
              WHERE lanes.destination_id = $1 AND lanes.lane = mine.lane AND lanes.epoch = mine.epoch
              RETURNING lanes.lane, lanes.epoch
          ), gone AS (
-             DELETE FROM outbox USING unnest($5::smallint[], $6::bigint[]) AS done (lane, id), held
-             WHERE outbox.destination_id = $1 AND outbox.lane = done.lane AND outbox.id = done.id AND held.lane = done.lane
+             DELETE FROM outbox WHERE ctid = ANY (ARRAY(
+                 SELECT found.place FROM unnest($5::smallint[], $6::bigint[]) AS done (lane, id)
+                 JOIN held ON held.lane = done.lane
+                 CROSS JOIN LATERAL (
+                     SELECT outbox.ctid AS place FROM outbox
+                     WHERE outbox.destination_id = $1 AND outbox.lane = done.lane AND outbox.id = done.id
+                     OFFSET 0) AS found))
              RETURNING 1
          )
          SELECT held.lane, held.epoch, (SELECT count(*) FROM gone),
