@@ -9,7 +9,7 @@ use crate::outbox::destination::{AnyDestination, Registered, Surroundings, regis
 use crate::outbox::{DestinationStatistics, statistics};
 
 /// What every gateway has.
-const ALWAYS: [&str; 2] = ["read-database", "client-registry"];
+const ALWAYS: [&str; 3] = ["read-database", "audit-log", "client-registry"];
 /// Outages in a row from which somebody should act: by then it was tried for more than a minute.
 const MANY: i32 = 7;
 

@@ -30,8 +30,10 @@ pub struct Finding {
 }
 
 /// Every id there is.
-pub const IDS: [&str; 25] = [
+pub const IDS: [&str; 27] = [
     "check-failed",
+    "checkpoint-old",
+    "checkpoint-unpublished",
     "clock-skew",
     "configuration",
     "database-unreachable",

@@ -4,6 +4,7 @@
 //! It only reads, by the logins that the gateway itself uses, except where it is asked to repair. It prints no secret.
 
 mod assets;
+mod audit_log;
 mod clock_skew;
 mod configuration;
 mod destinations;
@@ -115,7 +116,7 @@ impl Report {
 pub async fn examine(source: &Source, clock: Clock, repair: bool) -> Report {
     let examination = Box::pin(Examination::begin(source, clock.clone())).await;
     let e = &examination;
-    let checks: [(&'static str, Duration, Checking<'_>); 14] = [
+    let checks: [(&'static str, Duration, Checking<'_>); 15] = [
         ("configuration", PATIENCE, Box::pin(ready(Ok(configuration::check(e))))),
         ("stores", PATIENCE, Box::pin(ready(Ok(stores::check(e))))),
         ("clocks", PATIENCE, Box::pin(ready(Ok(clock_skew::check(e))))),
@@ -126,6 +127,7 @@ pub async fn examine(source: &Source, clock: Clock, repair: bool) -> Report {
         ("destinations", PATIENCE, Box::pin(destinations::check(e))),
         ("outbox", PATIENCE, Box::pin(outbox::check(e))),
         ("edges", PATIENCE, Box::pin(edges::check(e))),
+        ("audit log", PATIENCE, Box::pin(audit_log::check(e))),
         ("signing keys", PATIENCE, Box::pin(signing_keys::check(e))),
         ("assets", PATIENCE, Box::pin(assets::check(e))),
         ("read side", PATIENCE_OF_DRIFT, Box::pin(drift::check(e, Store::Read, repair))),

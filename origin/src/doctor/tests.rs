@@ -105,7 +105,7 @@ enum At {
 }
 
 /// What is done to a store, what must be seen of it, and what undoes it.
-const DAMAGE: [(At, &str, &str, Severity, &str); 23] = {
+const DAMAGE: [(At, &str, &str, Severity, &str); 27] = {
     use At::{Command, Read, Registry};
     use Severity::{Failure, Warning};
     [
@@ -149,6 +149,28 @@ const DAMAGE: [(At, &str, &str, Severity, &str); 23] = {
         (Command, "UPDATE auth_gateway.signing_keys SET phase = 'retiring', retiring_at = now()", "signing-keys", Failure,
          "UPDATE auth_gateway.signing_keys SET phase = 'active', activated_at = now() - interval '2 years'"),
         (Command, "SELECT", "signing-keys", Warning, "UPDATE auth_gateway.signing_keys SET activated_at = now()"),
+        (
+            Command,
+            "UPDATE auth_gateway.audit_checkpoints SET size = size - 1, made_at = now() - interval '2 minutes'",
+            "checkpoint-old",
+            Warning,
+            "UPDATE auth_gateway.audit_checkpoints SET made_at = now() - interval '1 hour'",
+        ),
+        (
+            Command,
+            "SELECT",
+            "checkpoint-old",
+            Failure,
+            "UPDATE auth_gateway.audit_checkpoints SET size = size + 1, made_at = now() - interval '2 minutes'",
+        ),
+        (
+            Command,
+            "INSERT INTO auth_gateway.audit_publications VALUES ('file', NULL, NULL, now(), 3, 'no space left')",
+            "checkpoint-unpublished",
+            Warning,
+            "UPDATE auth_gateway.audit_checkpoints SET made_at = now() - interval '1 hour'",
+        ),
+        (Command, "SELECT", "checkpoint-unpublished", Failure, "DELETE FROM auth_gateway.audit_publications"),
         (Registry, "UPDATE public.projects SET name = 'x'", "registry-drift", Failure, "UPDATE public.projects SET name = 'notes'"),
     ]
 };
@@ -221,6 +243,7 @@ async fn a_store_that_is_away_keeps_no_check_of_another_from_looking() {
                     "destinations",
                     "outbox",
                     "edges",
+                    "audit log",
                     "signing keys",
                     "assets",
                     "read side",
