@@ -132,6 +132,7 @@ async fn runs(stage: &mut Stage, arguments: &Runs) -> Result<()> {
             );
         }
     }
+    eprintln!("    {}", stage.verify_log().await?);
     if arguments.count >= 20 {
         anyhow::ensure!(
             restarts > 0 && unknown > 0 && counts.redelivered > 0,

@@ -205,6 +205,27 @@ impl Stage {
         self.gateward(&["destination", "add", SUPABASE, "--kind", "postgrest", "--backfill"]).await.map(drop)
     }
 
+    /// The sealed log is whole, by the checkpoint that was published last and the key alone.
+    pub(crate) async fn verify_log(&self) -> Result<String> {
+        let checkpoint = self
+            .prepared
+            .environment
+            .get("AUDIT_CHECKPOINT_FILE")
+            .context("there is no AUDIT_CHECKPOINT_FILE")?;
+        let key = String::from_utf8(self.gateward(&["audit", "key"]).await?.stdout)?;
+        let log = self.prepared.folder.join("audit.ndjson");
+        let log = log.to_str().context("the folder's path is not text")?;
+        self.gateward(&["audit", "export", "--out", log]).await?;
+        let arguments = ["audit", "verify", log, "--checkpoint", checkpoint, "--key", key.trim(), "--json"];
+        let told: serde_json::Value = serde_json::from_slice(&self.gateward(&arguments).await?.stdout)?;
+        let number = |member: &str| told.get(member).and_then(serde_json::Value::as_u64).unwrap_or_default();
+        Ok(format!(
+            "the sealed log of {} events verifies, {} of them as published",
+            number("size"),
+            number("published_size")
+        ))
+    }
+
     /// How often a sink lied.
     pub(crate) fn lies(&self) -> u64 {
         self.postgres_liar.told() + self.http_liar.told()
