@@ -200,7 +200,7 @@ fn is_good(claims: &str, needed: &str) {
     assert!(!matches!(text("jti"), None | Some("revoked-jti")));
     assert_ne!(text("sid"), Some("revoked-grant"));
     assert_ne!(text("sub"), None);
-    assert!(matches!(text("client_id"), Some("app" | "cli" | "backend")));
+    assert!(matches!(text("client_id"), Some("app" | "cli" | "backend" | "worker")));
     assert!(text("scope").is_some_and(|scope| scope.split(' ').any(|scope| scope == needed)));
     assert!(matches!(text("workspace_id"), None | Some("w1")));
     let audience = claims["aud"].to_string();

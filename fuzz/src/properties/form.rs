@@ -48,7 +48,9 @@ fn claim(authorization: &str, form: &[u8]) {
         match &claim.proof {
             ClientProof::Nothing => assert_eq!((secret, assertion, kind), (None, None, None)),
             ClientProof::Basic(_) => assert_eq!((secret, assertion, kind), (None, None, None)),
-            ClientProof::Post(text) => assert_eq!((secret, assertion, kind), (Some(text.as_str()), None, None)),
+            ClientProof::Post(text) => {
+                assert_eq!((secret, assertion, kind), (Some(text.as_str()), None, None))
+            }
             ClientProof::Assertion(text) => {
                 assert_eq!((secret, assertion, kind), (None, Some(text.as_str()), Some(ASSERTION_TYPE)));
             }
