@@ -1,59 +1,28 @@
 // The audit log of the running gateway, after real traffic through the edge, judged by a verifier of another make; and what an owner
 // of the database does to it, judged by both.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { AuditLog, checkpointFile } from "./driver/audit-log.mjs";
 import * as database from "./driver/database.mjs";
 import { gateward, issueServiceToken } from "./driver/gateward.mjs";
-import { gateway, issuer } from "./driver/gateway.mjs";
+import { issuer } from "./driver/gateway.mjs";
 import { leafOf, openCheckpoint, rootOfPath, verifyLog } from "./driver/log-verifier.mjs";
 import { OAuthApp } from "./driver/oauth-app.mjs";
 import { Person } from "./driver/person.mjs";
-import { until } from "./driver/until.mjs";
 import { createHash } from "node:crypto";
 
-const checkpointFile = gateway.environment.AUDIT_CHECKPOINT_FILE;
+let log;
 let folder;
 let key;
 
 before(async () => {
-  folder = await mkdtemp(join(tmpdir(), "gateward-audit-"));
-  key = (await gateward("audit", "key")).trim();
+  log = await AuditLog.open();
+  ({ folder, key } = log);
 });
 
-after(() => rm(folder, { recursive: true }));
-
-/** Runs `gateward audit verify`; its report and whether it exited 0. */
-function verify(log, ...given) {
-  const args = ["audit", "verify", log, "--key", key, "--json", ...given];
-  return new Promise((resolve) => {
-    // Nothing of the gateway's environment: log, checkpoint and key are all it has.
-    execFile(gateway.gateward, args, { env: {}, maxBuffer: 1 << 28 }, (error, stdout) => {
-      resolve({ whole: !error, code: error?.code ?? 0, report: JSON.parse(stdout || "null") });
-    });
-  });
-}
-
-/** Waits until the published checkpoint has everything that has happened so far, and exports the log. */
-async function exported(name) {
-  const [{ events }] = await database.command("SELECT count(*)::int AS events FROM auth_gateway.events");
-  const published = await until(
-    "the published checkpoint has every event",
-    async () => {
-      const note = await readFile(checkpointFile, "utf8");
-      return openCheckpoint(note, key).size >= events && note;
-    },
-    { within: 30_000 },
-  );
-  const log = join(folder, name);
-  const checkpoint = join(folder, `${name}.checkpoint`);
-  await gateward("audit", "export", "--out", log);
-  await writeFile(checkpoint, published);
-  return { log, checkpoint, published, events };
-}
+after(() => log.close());
 
 test("what happened through the edge is in the log, and two verifiers agree that it is whole", async (t) => {
   const [app] = await OAuthApp.register();
@@ -61,13 +30,13 @@ test("what happened through the edge is in the log, and two verifiers agree that
   assert.equal((await app.call(person.access_token)).status, 200);
   const { jti } = await issueServiceToken(app.project, "api");
   await gateward("token", "revoke", jti, "--reason", "audit test");
-  const { log, checkpoint, published, events } = await exported("traffic.ndjson");
+  const { file, checkpoint, published, events } = await log.exported("traffic.ndjson");
   assert.equal(openCheckpoint(published, key).origin, new URL(issuer).host);
 
-  const ours = await verify(log, "--checkpoint", checkpoint);
+  const ours = await log.verify(file, "--checkpoint", checkpoint);
   assert.deepEqual(ours.report.faults, []);
   assert.ok(ours.whole);
-  const theirs = await verifyLog(log, published, key);
+  const theirs = await verifyLog(file, published, key);
   assert.equal(theirs.events.length, ours.report.events);
   assert.equal(theirs.aggregates, ours.report.aggregates);
   assert.ok(theirs.events.length >= events);
@@ -79,7 +48,7 @@ test("what happened through the edge is in the log, and two verifiers agree that
 
   // Every day's file holds checkpoints that the log grew from.
   const day = new Date().toISOString().slice(0, 10);
-  const history = await verify(log, "--checkpoint", `${checkpointFile}.${day}`);
+  const history = await log.verify(file, "--checkpoint", `${checkpointFile}.${day}`);
   // What was published since the export is of more events than it has.
   const kinds = new Set(history.report.faults.map((fault) => fault.kind));
   assert.ok(history.whole || [...kinds].every((kind) => kind === "truncated"), JSON.stringify(history.report));
@@ -108,8 +77,8 @@ test("an event is proved to somebody who has the log's key alone", async () => {
 });
 
 test("a log that was changed is refused by both", async () => {
-  const { log, checkpoint, published } = await exported("changed.ndjson");
-  const lines = (await readFile(log, "utf8")).trimEnd().split("\n");
+  const { file, checkpoint, published } = await log.exported("changed.ndjson");
+  const lines = (await readFile(file, "utf8")).trimEnd().split("\n");
   const first = lines.findIndex((line) => line.startsWith('{"position":'));
   const middle = first + Math.floor((lines.length - first) / 2);
   const changes = {
@@ -129,7 +98,7 @@ test("a log that was changed is refused by both", async () => {
     change(copy);
     const changed = join(folder, "mutated.ndjson");
     await writeFile(changed, `${copy.join("\n")}\n`);
-    const { code, report } = await verify(changed, "--checkpoint", checkpoint);
+    const { code, report } = await log.verify(changed, "--checkpoint", checkpoint);
     assert.equal(code, 1, what);
     assert.ok(report.faults.length > 0 && report.faults.every((fault) => fault.reason), what);
     await assert.rejects(verifyLog(changed, published, key), undefined, what);
@@ -137,25 +106,25 @@ test("a log that was changed is refused by both", async () => {
 });
 
 test("what an owner of the database changes shows in a fresh export", async () => {
-  const { checkpoint } = await exported("before.ndjson");
+  const { checkpoint } = await log.exported("before.ndjson");
   const [{ event_id: id, payload }] = await database.command(
     `SELECT event_id::text, payload::text FROM auth_gateway.events WHERE event_type = 'ConsentGranted' LIMIT 1`,
   );
-  const log = join(folder, "after.ndjson");
+  const file = join(folder, "after.ndjson");
   try {
     await database.command(
       `UPDATE auth_gateway.events SET payload = jsonb_set(payload, '{client_id}', '"somebody-else"') WHERE event_id = $1`,
       [id],
     );
-    await gateward("audit", "export", "--out", log);
-    const { code, report } = await verify(log, "--checkpoint", checkpoint);
+    await gateward("audit", "export", "--out", file);
+    const { code, report } = await log.verify(file, "--checkpoint", checkpoint);
     assert.equal(code, 1);
     assert.deepEqual(report.faults.map((fault) => fault.kind), ["row"]);
   } finally {
     await database.command("UPDATE auth_gateway.events SET payload = $2::jsonb WHERE event_id = $1", [id, payload]);
   }
-  await gateward("audit", "export", "--out", log);
-  assert.ok((await verify(log, "--checkpoint", checkpoint)).whole);
+  await gateward("audit", "export", "--out", file);
+  assert.ok((await log.verify(file, "--checkpoint", checkpoint)).whole);
 });
 
 test("the state of the log and of its publication can be read", async () => {
