@@ -169,10 +169,13 @@ async fn a_second_database_keeps_what_its_login_may_only_insert() {
         }
         execute(
             &mut elsewhere,
-            format!("CREATE ROLE {name} LOGIN NOINHERIT; GRANT gateward_checkpoint_publisher TO {name}"),
+            format!(
+                "CREATE ROLE {name} LOGIN NOINHERIT PASSWORD 'of-a-test'; GRANT gateward_checkpoint_publisher TO {name}"
+            ),
         )
         .await;
-        let database = Database::new(options.clone().username(&name), 1, t.clock.clone(), Randomness::System);
+        let login = options.clone().username(&name).password("of-a-test");
+        let database = Database::new(login, 1, t.clock.clone(), Randomness::System);
         let keeper = keeper(t, vec![Publisher::database(database.clone())]);
         for _ in 0..2 {
             grow(t).await;
