@@ -54,14 +54,14 @@ pub(crate) struct Options {
 /// Plays the runs that were asked for.
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     if options.scenarios {
-        return play(project, &[vec!["scenarios".to_owned()]]);
+        return play(project, &["scenarios".to_owned()]);
     }
     let seed = options.seed.map_or_else(any_seed, Ok)?;
     let mut arguments = vec!["runs".to_owned(), "--seed".to_owned(), seed.to_string()];
     arguments.extend(["--runs".to_owned(), options.runs.to_string()]);
     arguments.extend(options.json.then(|| "--json".to_owned()));
     arguments.extend(options.verbose.then(|| "--verbose".to_owned()));
-    play(project, &[arguments])
+    play(project, &arguments)
 }
 
 /// The suite: a share of the seeds beside everything else, two hundred when it is asked for alone.
@@ -69,7 +69,8 @@ pub(crate) fn suite(project: &Project, thorough: bool) -> Result<()> {
     exec::stream(build::cargo(project).args(["test", "--package", "faults"]))?;
     let (seed, runs) = if thorough { (1, 200) } else { (any_seed()?, 25) };
     let words = ["runs", "--seed", &seed.to_string(), "--runs", &runs.to_string()].map(str::to_owned);
-    play(project, &[vec!["scenarios".to_owned()], words.to_vec()])
+    play(project, &["scenarios".to_owned()])?;
+    play(project, &words)
 }
 
 /// How much memory a forwarder takes while it carries a long queue.
@@ -115,7 +116,7 @@ pub(crate) fn memory(project: &Project, options: &MemoryOptions) -> Result<()> {
         let gateward = artifacts.executable("gateward").context("cargo built no binary called gateward")?;
         words.extend(["--gateward".to_owned(), gateward.display().to_string()]);
     }
-    let verdict = play(project, &[words]);
+    let verdict = play(project, &words);
     if let Ok(text) = fs::read(&result) {
         let Measured { rows, seconds, peak_mib, limit_mib, build } =
             serde_json::from_slice(&text).context("the result cannot be read")?;
@@ -130,8 +131,8 @@ pub(crate) fn memory(project: &Project, options: &MemoryOptions) -> Result<()> {
     verdict
 }
 
-/// Prepares a stage and runs `faults` on it with each of these arguments, one after the other. What a failure leaves stays.
-pub(crate) fn play(project: &Project, commands: &[Vec<String>]) -> Result<()> {
+/// Prepares a stage and runs `faults` on it with these arguments. What a failure leaves stays.
+pub(crate) fn play(project: &Project, arguments: &[String]) -> Result<()> {
     let node_modules = {
         let _turn = setup::take_turn(project)?;
         node::check()?;
@@ -152,12 +153,9 @@ pub(crate) fn play(project: &Project, commands: &[Vec<String>]) -> Result<()> {
     let step = Step::begin("two Postgres clusters");
     let stage = Stage::prepare(project, &node_modules, &gateward, folder)?;
     step.done();
-    let outcome = commands.iter().try_for_each(|arguments| {
-        let mut command = Command::new(&program);
-        command.args(arguments).arg("--stage").arg(&stage.file);
-        exec::stream(&mut command)
-    });
-    match outcome {
+    let mut command = Command::new(&program);
+    command.args(arguments).arg("--stage").arg(&stage.file);
+    match exec::stream(&mut command) {
         Ok(()) => stage.forget(),
         Err(error) => {
             say(&format!("    logs and databases stay in {}", stage.folder.display()));
