@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shared::tlog::{Algorithm, NoteSigner, VerifierKey};
-use url::{Host, Url};
+use url::Url;
 use zeroize::Zeroizing;
 
 use super::commands::ISSUER;
@@ -12,6 +12,7 @@ use super::database_url::DatabaseUrl;
 use super::fault::Faults;
 use super::reader::{Problem, Reader, Source};
 use super::value::{self, Issuer, milliseconds_within};
+use crate::egress::is_on_loopback;
 
 const KEY: &str = "Set it to 32 random bytes in base64url; `gateward secrets` prints some. Without it nobody could tell whether the \
                    audit log was changed.";
@@ -128,15 +129,9 @@ fn checkpoint_file(text: &str) -> Result<PathBuf, Problem> {
 
 fn witness_url(text: &str) -> Result<Url, Problem> {
     let url = Url::parse(text).map_err(|error| Problem::new(format!("is not a URL: {error}"), WITNESS))?;
-    let is_loopback = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
     match url.scheme() {
         "https" => {}
-        "http" if is_loopback => {}
+        "http" if is_on_loopback(&url) => {}
         _ => return Err(Problem::new("is neither https, nor http on loopback", WITNESS)),
     }
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {

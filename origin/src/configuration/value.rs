@@ -10,10 +10,11 @@ use shared::{
     gcra::Quota,
     policy::{FreshnessBounds, Limits},
 };
-use url::{Host, Url};
+use url::Url;
 
 use super::reader::{Problem, Reader};
 use super::secret::{KeyBytes, SharedSecret};
+use crate::egress::is_on_loopback;
 
 /// The public base URL, as it stands in `iss` (RFC 8414, 2): https, or http on loopback; no trailing slash, query or fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,15 +29,9 @@ impl Issuer {
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         const FIX: &str = "Set it to the edge's public base URL, such as https://auth.example.com or http://127.0.0.1:8787.";
         let url = Url::parse(text).map_err(|error| Problem::new(format!("is not a URL: {error}"), FIX))?;
-        let loopback = match url.host() {
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
         match url.scheme() {
             "https" => {}
-            "http" if loopback => {}
+            "http" if is_on_loopback(&url) => {}
             "http" => return Err(Problem::new("is http on a host that is not loopback", FIX)),
             _ => return Err(Problem::new("is neither https nor http", FIX)),
         }

@@ -1,10 +1,11 @@
 //! An authorization request that waits for a person, as the pages show it.
 
 use time::OffsetDateTime;
-use url::{Host, Url};
+use url::Url;
 use uuid::Uuid;
 
 use crate::database::{DatabaseError, Scope};
+use crate::egress::is_on_loopback;
 
 /// A request that has been neither answered nor let expire, of a client that is still enabled.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -73,15 +74,8 @@ impl PendingRequest {
     /// Whether an earlier yes may stand for this one. Never where the client wants the person asked, nor for a public client on the person's own machine: any
     /// program there can claim to be it (RFC 8252, 8.6).
     pub fn may_be_remembered(&self) -> bool {
-        let is_remote = Url::parse(&self.redirect_uri).is_ok_and(|url| {
-            let loopback = match url.host() {
-                Some(Host::Ipv4(address)) => address.is_loopback(),
-                Some(Host::Ipv6(address)) => address.is_loopback(),
-                Some(Host::Domain(name)) => name == "localhost",
-                None => true,
-            };
-            url.scheme() == "https" && !loopback
-        });
+        let is_remote =
+            Url::parse(&self.redirect_uri).is_ok_and(|url| url.scheme() == "https" && !is_on_loopback(&url));
         self.prompt.as_deref() != Some("consent") && (self.is_confidential || is_remote)
     }
 

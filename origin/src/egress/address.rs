@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use url::{Host, Url};
+
 /// What of IPv4 is not the public Internet, as address and prefix length.
 const SPECIAL_V4: [([u8; 4], u32); 16] = [
     ([0, 0, 0, 0], 8),
@@ -35,6 +37,16 @@ const SPECIAL_V6: [(u128, u32); 4] = [
     // 6to4: an IPv4 address in disguise.
     (0x2002_0000 << 96, 16),
 ];
+
+/// Whether a URL names this machine by its host: a loopback address, or `localhost`. Nothing is looked up.
+pub(crate) fn is_on_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
 
 /// Whether `address` is on the public Internet.
 pub(super) fn is_public(address: IpAddr) -> bool {

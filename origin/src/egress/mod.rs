@@ -11,6 +11,7 @@ pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::address::is_on_loopback;
 pub use self::client::{Bounds, Call, Client, EgressFault, Session, system_authorities};
 pub use self::exchange::Answer;
 

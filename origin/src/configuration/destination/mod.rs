@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use url::{Host, Url};
+use url::Url;
 
 pub use self::nats::nats_settings;
 pub use self::postgrest::postgrest_settings;
@@ -20,6 +20,7 @@ use super::database_url::DatabaseUrl;
 use super::fault::{Fault, Faults};
 use super::reader::{Problem, Reader, Source};
 use super::value::private_hosts;
+use crate::egress::is_on_loopback;
 
 /// The name of a destination's variable: `what` is the part that says what is in it, such as `URL`.
 pub fn destination_variable(name: &str, what: &str) -> Cow<'static, str> {
@@ -104,15 +105,9 @@ fn finish<T>(reader: Reader<'_>, mut faults: Vec<Fault>, whole: Option<T>) -> Re
 fn public_url(text: &str, may_have_query: bool) -> Result<Url, Problem> {
     const FIX: &str = "Set it to an https URL, or to an http one on loopback.";
     let url = Url::parse(text).map_err(|error| Problem::new(format!("is not a URL: {error}"), FIX))?;
-    let is_loopback = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
     match url.scheme() {
         "https" => {}
-        "http" if is_loopback => {}
+        "http" if is_on_loopback(&url) => {}
         "http" => return Err(Problem::new("is http on a host that is not loopback", FIX)),
         _ => return Err(Problem::new("is neither https nor http", FIX)),
     }

@@ -6,10 +6,11 @@ use shared::base64url;
 use shared::policy::{CertificateIdentity, Cors};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use url::{Host, Url};
+use url::Url;
 
 use super::super::{CertificateDeclaration, IssuerDeclaration, file};
 use super::{DEFAULT_SCOPE_CLAIM, Rules};
+use crate::egress::is_on_loopback;
 
 /// In one list, at most.
 const ORIGINS: usize = 100;
@@ -191,15 +192,9 @@ impl Rules {
 /// https, or http on loopback; without user, password and fragment, an issuer without a query, too.
 fn secure_url(text: &str, may_have_query: bool) -> Result<(), &'static str> {
     let url = Url::parse(text).map_err(|_| "is a URL, such as https://id.example.com")?;
-    let is_loopback = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
     match url.scheme() {
         "https" if url.host().is_some() => {}
-        "http" if is_loopback => {}
+        "http" if is_on_loopback(&url) => {}
         _ => return Err("begins with https://; http is for loopback alone"),
     }
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
