@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::Seen;
 use crate::clock::{Clock, Randomness};
 use crate::configuration::{DatabaseUrl, DoctorConfiguration, Source};
 use crate::database::{Actor, Component, Database, DatabaseError, Scope};
@@ -12,6 +13,34 @@ use crate::projection::Store;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections to each store.
 const CONNECTIONS: u32 = 2;
+
+/// What is seen of the stores, one after the other. What is seen of one stands though another is away.
+#[derive(Default)]
+pub(super) struct EveryStore {
+    pub(super) seen: Seen,
+    away: Option<Place>,
+}
+
+impl EveryStore {
+    /// Goes on after a store was looked at, or was away.
+    pub(super) fn after(&mut self, looked: Result<(), Unexamined>) -> Result<(), Unexamined> {
+        match looked {
+            Err(Unexamined::Away(place)) => self.away = self.away.or(Some(place)),
+            other => other?,
+        }
+        Ok(())
+    }
+
+    /// All of it; where nothing was seen, that a store is away is the answer.
+    pub(super) fn seen(self) -> Result<Seen, Unexamined> {
+        match self.away {
+            Some(place) if self.seen.facts.is_empty() && self.seen.findings.is_empty() => {
+                Err(Unexamined::Away(place))
+            }
+            _ => Ok(self.seen),
+        }
+    }
+}
 
 /// One of the three stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

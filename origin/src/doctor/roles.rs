@@ -1,7 +1,7 @@
 //! The roles: groups that cannot log in, logins that can do nothing by themselves, and none that escapes row-level security.
 
 use super::Seen;
-use super::examination::{Examination, Place, Unexamined, refused};
+use super::examination::{EveryStore, Examination, Place, Unexamined, refused};
 use super::finding::Finding;
 use crate::database::roles::GROUPS;
 
@@ -15,18 +15,12 @@ fn groups_of(place: Place) -> &'static [&'static str] {
 }
 
 pub(super) async fn check(e: &Examination) -> Result<Seen, Unexamined> {
-    let mut seen = Seen::default();
-    let mut away = None;
+    let mut stores = EveryStore::default();
     for place in Place::ALL {
-        match check_one(e, place, &mut seen).await {
-            Err(Unexamined::Away(place)) => away = away.or(Some(place)),
-            other => other?,
-        }
+        let looked = check_one(e, place, &mut stores.seen).await;
+        stores.after(looked)?;
     }
-    match away {
-        Some(place) if seen.facts.is_empty() => Err(Unexamined::Away(place)),
-        _ => Ok(seen),
-    }
+    stores.seen()
 }
 
 async fn check_one(e: &Examination, place: Place, seen: &mut Seen) -> Result<(), Unexamined> {
