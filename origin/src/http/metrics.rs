@@ -234,8 +234,13 @@ pub(super) async fn scrape(State(origin): State<Origin>) -> Response {
     metrics.read_outbox(&origin).await;
     metrics.propagation.read(&origin).await;
     metrics.issuers.read(&origin).await;
+    openmetrics(&metrics.registry)
+}
+
+/// A registry in the text format.
+pub(crate) fn openmetrics(registry: &Registry) -> Response {
     let mut body = String::new();
-    match text::encode(&mut body, &metrics.registry) {
+    match text::encode(&mut body, registry) {
         Ok(()) => {
             let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, media_type)], body).into_response()

@@ -28,6 +28,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use self::edge_assertion::EdgeCaller;
 pub use self::metrics::Metrics;
+pub(crate) use self::metrics::openmetrics;
 pub use self::refused::Refused;
 pub use self::server::{ServeError, serve};
 pub use self::service_name::ServiceName;

@@ -5,15 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::{Router, routing::get};
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::{counter::Counter, family::Family};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use super::settlement::Settled;
+use crate::http::openmetrics;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Destination {
@@ -93,15 +93,5 @@ pub async fn serve(
 }
 
 async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
-    let mut body = String::new();
-    match text::encode(&mut body, &metrics.registry) {
-        Ok(()) => {
-            let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, media_type)], body).into_response()
-        }
-        Err(error) => {
-            tracing::error!(%error, "the metrics could not be written");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
+    openmetrics(&metrics.registry)
 }
