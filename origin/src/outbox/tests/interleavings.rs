@@ -8,13 +8,12 @@
 //! shortest case that fails.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
+use super::crash::crash_after;
 use super::*;
 use crate::clock::Randomness;
 use crate::database::Database;
@@ -95,31 +94,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Discard),
     ];
     proptest::collection::vec(step, 4..24)
-}
-
-/// Dropped after so many awaits that had to wait: what is left of a process that was killed there.
-struct CrashAfter<F> {
-    future: Pin<Box<F>>,
-    left: u32,
-}
-
-impl<F: Future> Future for CrashAfter<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.future.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if self.left <= 1 => Poll::Ready(None),
-            Poll::Pending => {
-                self.left -= 1;
-                Poll::Pending
-            }
-        }
-    }
-}
-
-async fn crash_after<F: Future>(future: F, awaits: u32) -> Option<F::Output> {
-    CrashAfter { future: Box::pin(future), left: awaits }.await
 }
 
 /// The real sink, in a mood.
@@ -488,14 +462,4 @@ async fn any_interleaving_of_appends_crashes_and_forwards_equals_the_model() {
         }
     })
     .await;
-}
-
-#[tokio::test]
-async fn a_crash_is_a_future_that_is_not_polled_again() {
-    let waits = async {
-        tokio::task::yield_now().await;
-        tokio::task::yield_now().await;
-    };
-    assert_eq!(crash_after(waits, 2).await, None);
-    assert_eq!(crash_after(async { tokio::task::yield_now().await }, 2).await, Some(()));
 }

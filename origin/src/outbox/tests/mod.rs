@@ -1,5 +1,6 @@
 //! The outbox against a real Postgres on both sides: order, poison, outages, crashes.
 
+mod crash;
 mod forwarders;
 mod hour_away;
 mod interleavings;
